@@ -1,0 +1,1 @@
+//! The daemon and command line `weft`, as a library so that tests and benches reach its parts.

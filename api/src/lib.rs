@@ -1,0 +1,12 @@
+//! The contracts of Weft: ids, drivers, IPAM, discovery, control messages, errors.
+//!
+//! Nothing here acts. The crates that do (`networkdb`, `ipam`, `overlay`, `agent`) speak to each
+//! other in these types, and in no others.
+
+pub mod definition;
+pub mod id;
+pub mod store;
+
+pub use definition::{Definition, Stamp, Subnet};
+pub use id::{Boot, ClusterId, EndpointId, Mac, NetworkId, NodeId, ParseIdError, Vni};
+pub use store::{Space, Write};

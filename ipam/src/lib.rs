@@ -1,0 +1,1 @@
+//! Cluster-wide allocation of addresses, pools and VNIs.

@@ -1,0 +1,48 @@
+//! What the kernel holds, as the executor reads it back for the reconciler.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::op::{Bridge, FdbEntry, Neighbour, Vxlan};
+
+/// Everything of ours on this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Network namespaces pinned in the run directory, by name.
+    pub namespaces: BTreeMap<String, ObservedNamespace>,
+    /// Host ends of ways out found in the host namespace, by link name.
+    pub host_links: BTreeSet<String>,
+}
+
+/// One network namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedNamespace {
+    /// Bridges by name.
+    pub bridges: BTreeMap<String, Bridge>,
+    /// VXLAN devices by name.
+    pub vxlans: BTreeMap<String, ObservedVxlan>,
+    /// Bridge ports of endpoints (veth) by name, with the bridge each is a port of and whether
+    /// it has carrier: the other end is there and up.
+    pub ports: BTreeMap<String, ObservedPort>,
+    /// The network's end of its way out, when it is there and whole (address, route).
+    pub way_out: Option<String>,
+}
+
+/// One VXLAN device with its static entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedVxlan {
+    /// Shape.
+    pub shape: Vxlan,
+    /// Permanent FDB entries with a destination.
+    pub fdb: BTreeSet<FdbEntry>,
+    /// Permanent neighbours.
+    pub neighbours: BTreeSet<Neighbour>,
+}
+
+/// One bridge port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedPort {
+    /// The bridge; empty when it has none.
+    pub bridge: String,
+    /// Both ends are up.
+    pub carrier: bool,
+}

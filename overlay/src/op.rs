@@ -1,0 +1,206 @@
+//! What the planner asks of the kernel, as data.
+//!
+//! Every operation is idempotent: `Ensure…` of what is there and `Remove…` of what is not succeed.
+//! A batch is carried out in order; neighbouring FDB and neighbour operations travel together.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+use weft_api::{Mac, Vni};
+
+/// Where a link lives.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The namespace the agent runs in: the host, where the outer UDP socket lives.
+    Host,
+    /// A network's namespace, pinned in the run directory under this name.
+    Network(String),
+    /// A namespace somebody else made: an endpoint's sandbox, by path.
+    Sandbox(PathBuf),
+}
+
+/// One route of an endpoint or a network namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Destination; the default route is 0.0.0.0/0 or ::/0.
+    pub to: IpNetwork,
+    /// Next hop; `None` for a route on the link.
+    pub via: Option<IpAddr>,
+}
+
+/// A bridge inside a network's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// Name in the namespace.
+    pub name: String,
+    /// The gateway's MAC, the same on every host.
+    pub mac: Mac,
+    /// In bytes.
+    pub mtu: u32,
+    /// The gateway's addresses with prefix lengths; empty on an internal network.
+    pub addresses: Vec<IpNetwork>,
+}
+
+/// A VXLAN device: created in the host namespace, living in the network's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vxlan {
+    /// Name in the network's namespace.
+    pub name: String,
+    /// Segment id.
+    pub vni: Vni,
+    /// UDP port of the outer packet.
+    pub port: u16,
+    /// Outer source address.
+    pub local: IpAddr,
+    /// In bytes.
+    pub mtu: u32,
+    /// The bridge it is a port of.
+    pub bridge: String,
+}
+
+/// The pair that joins an endpoint's sandbox to its bridge; the far end is born in the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointLink {
+    /// Name of the bridge's end, in the network's namespace.
+    pub port: String,
+    /// The bridge it is a port of.
+    pub bridge: String,
+    /// The endpoint's namespace.
+    pub sandbox: Place,
+    /// The name the interface gets there.
+    pub ifname: String,
+    /// Its MAC.
+    pub mac: Mac,
+    /// In bytes.
+    pub mtu: u32,
+    /// Addresses with the pool's prefix length; IPv6 is set without duplicate address detection.
+    pub addresses: Vec<IpNetwork>,
+    /// Default and static routes.
+    pub routes: Vec<Route>,
+}
+
+/// A network's way out: a veth pair between its namespace and the host, a routing table of ours
+/// with a rule for each pool, and masquerade of what leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayOut {
+    /// Name of the host's end.
+    pub host_link: String,
+    /// Name of the network's end.
+    pub network_link: String,
+    /// In bytes.
+    pub mtu: u32,
+    /// The network's pools, host bits zero.
+    pub pools: Vec<IpNetwork>,
+}
+
+/// One static FDB entry: `bridge fdb replace MAC dev DEV dst VTEP self permanent`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FdbEntry {
+    /// The peer's MAC.
+    pub mac: Mac,
+    /// The peer's host.
+    pub vtep: IpAddr,
+}
+
+/// One permanent neighbour: `ip neigh replace IP lladdr MAC dev DEV nud permanent`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    /// The peer's address.
+    pub ip: IpAddr,
+    /// The peer's MAC.
+    pub mac: Mac,
+}
+
+/// One operation on the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelOp {
+    /// Make and pin a network's namespace, `lo` up, forwarding on.
+    EnsureNamespace {
+        /// Name in the run directory.
+        name: String,
+    },
+    /// Unpin it. Links in it that nothing else holds go with it.
+    RemoveNamespace {
+        /// Name in the run directory.
+        name: String,
+    },
+    /// Make or correct a bridge, up.
+    EnsureBridge {
+        /// The network's namespace.
+        namespace: String,
+        /// Shape.
+        bridge: Bridge,
+    },
+    /// Make or correct a VXLAN device, a port of its bridge, up.
+    EnsureVxlan {
+        /// The network's namespace.
+        namespace: String,
+        /// Shape.
+        vxlan: Vxlan,
+    },
+    /// Make the pair of an endpoint, both ends up, addressed and routed.
+    EnsureEndpoint {
+        /// The network's namespace.
+        namespace: String,
+        /// Shape.
+        link: EndpointLink,
+    },
+    /// Make or correct a network's way out.
+    EnsureWayOut {
+        /// The network's namespace.
+        namespace: String,
+        /// Shape.
+        way: WayOut,
+    },
+    /// Remove a network's way out: links, rules, routes, masquerade.
+    RemoveWayOut {
+        /// The network's namespace.
+        namespace: String,
+        /// Shape, as it was ensured.
+        way: WayOut,
+    },
+    /// Remove a link, and its pair with it.
+    RemoveLink {
+        /// Where it lives.
+        place: Place,
+        /// Its name there.
+        name: String,
+    },
+    /// Set an FDB entry, replacing what the MAC had.
+    ReplaceFdb {
+        /// The network's namespace.
+        namespace: String,
+        /// The VXLAN device.
+        device: String,
+        /// The entry.
+        entry: FdbEntry,
+    },
+    /// Remove an FDB entry.
+    RemoveFdb {
+        /// The network's namespace.
+        namespace: String,
+        /// The VXLAN device.
+        device: String,
+        /// The entry.
+        entry: FdbEntry,
+    },
+    /// Set a neighbour, replacing what the address had.
+    ReplaceNeighbour {
+        /// The network's namespace.
+        namespace: String,
+        /// The VXLAN device.
+        device: String,
+        /// The entry.
+        entry: Neighbour,
+    },
+    /// Remove a neighbour.
+    RemoveNeighbour {
+        /// The network's namespace.
+        namespace: String,
+        /// The VXLAN device.
+        device: String,
+        /// The entry.
+        entry: Neighbour,
+    },
+}

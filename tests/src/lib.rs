@@ -1,0 +1,1 @@
+//! What the suites share: the simulated cluster and the namespace testbed.
