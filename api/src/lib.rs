@@ -3,6 +3,7 @@
 //! Nothing here acts. The crates that do (`networkdb`, `ipam`, `overlay`, `agent`) speak to each
 //! other in these types, and in no others.
 
+pub mod control;
 pub mod definition;
 pub mod id;
 pub mod store;

@@ -1,1 +1,19 @@
-//! The gossip-replicated table store.
+//! The gossip-replicated table store: a state machine without sockets, clocks, files or tasks.
+//!
+//! The loop law, for whoever drives it: call one `handle_*` (or any other method that takes
+//! `now`), drain [`NetworkDb::poll_output`] to `None`, then sleep until
+//! [`NetworkDb::poll_timeout`]. Every [`Output::Persist`] of one drain is committed in one
+//! fsynced transaction before any other output of that drain is carried out.
+
+pub mod config;
+pub mod db;
+pub mod keys;
+pub mod output;
+
+pub use config::{Config, Limits, Timing};
+pub use db::NetworkDb;
+pub use keys::{Key, KeyRing};
+pub use output::{
+    Bound, Counters, JoinRefusal, Member, MemberEvent, MemberState, Output, Reason, RestoreError,
+    RolledBackBy, StreamId, StreamInput,
+};
