@@ -72,6 +72,9 @@ impl StoreError {
     }
 }
 
+/// A key in its space, and its value.
+pub type Record = (Vec<u8>, Vec<u8>);
+
 /// The open state file.
 #[derive(Debug)]
 pub struct Store {
@@ -147,7 +150,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Commit`] when the file cannot be read any more.
-    pub fn load(&self, space: Space) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn load(&self, space: Space) -> Result<Vec<Record>, StoreError> {
         let fail = |error: String| StoreError::Commit(error);
         let read = self.db.begin_read().map_err(|e| fail(e.to_string()))?;
         let table = read.open_table(STATE).map_err(|e| fail(e.to_string()))?;
