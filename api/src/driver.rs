@@ -11,6 +11,7 @@ mod error;
 mod info;
 mod ipam_data;
 mod join;
+pub mod legacy;
 mod network;
 mod object;
 
