@@ -4,10 +4,16 @@
 //! other in these types, and in no others.
 
 pub mod control;
+pub mod cidr;
 pub mod definition;
+pub mod discovery;
+pub mod driver;
+pub mod error;
 pub mod id;
+pub mod ipam;
 pub mod store;
 
 pub use definition::{Definition, Stamp, Subnet};
+pub use error::{Error, Kind};
 pub use id::{Boot, ClusterId, EndpointId, Mac, NetworkId, NodeId, ParseIdError, Vni};
 pub use store::{Space, Write};

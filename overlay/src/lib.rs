@@ -2,6 +2,8 @@
 
 mod endpoint;
 mod error;
+#[cfg(feature = "netlink")]
+pub mod netlink;
 pub mod observed;
 pub mod op;
 mod peer_db;

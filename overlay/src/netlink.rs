@@ -1,0 +1,23 @@
+//! Carries kernel operations out, and reads back what the kernel holds.
+//!
+//! One file per object of the kernel, one function per verb; each verb's doc names the `ip`,
+//! `bridge` or `nft` command that does the same. No such program is ever started.
+//!
+//! A [`Connection`] belongs to one network namespace for good: its socket is opened by a thread
+//! that entered it. It has one request under way at a time, so dumps never collide.
+
+pub mod address;
+pub mod bridge;
+pub mod connection;
+pub mod error;
+pub mod executor;
+pub mod link;
+pub mod namespace;
+pub mod route;
+pub mod sysctl;
+pub mod veth;
+
+pub use connection::Connection;
+pub use error::NetlinkError;
+pub use executor::Executor;
+pub use namespace::Namespace;
