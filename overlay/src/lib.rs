@@ -2,6 +2,8 @@
 
 mod endpoint;
 mod error;
+pub mod mtu;
+pub mod names;
 pub mod observed;
 pub mod op;
 mod peer_db;
