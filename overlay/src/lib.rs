@@ -2,6 +2,8 @@
 
 mod endpoint;
 mod error;
+pub mod mtu;
+pub mod names;
 #[cfg(feature = "netlink")]
 pub mod netlink;
 pub mod observed;
