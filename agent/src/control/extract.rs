@@ -101,6 +101,13 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Context> for Names<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, Refusal> {
+        if parts.uri.path().split('/').skip(1).any(str::is_empty) {
+            return Err(ControlError::invalid(format!(
+                "a name is missing in the path `{}`",
+                parts.uri.path()
+            ))
+            .into());
+        }
         match Path::<T>::from_request_parts(parts, context).await {
             Ok(Path(names)) => Ok(Self(names)),
             Err(_) => Err(ControlError::invalid(format!(

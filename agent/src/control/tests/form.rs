@@ -62,7 +62,7 @@ async fn requests_of_the_wrong_form_get_a_status_and_a_sentence_and_reach_nothin
         (get("/networks/a?verbose=maybe"), 400, "`?verbose=maybe`"),
         (get("/members?all=1"), 400, "unknown field `all`"),
         (get("/networks/%ff"), 400, "UTF-8"),
-        (get("/networks//endpoints"), 404, "no resource"),
+        (get("/networks//endpoints"), 400, "a name is missing"),
     ];
     for (request, status, words) in rows {
         let (found, error) = exchange(&bench, &request).await;
