@@ -2,3 +2,6 @@
 
 pub mod client;
 pub mod control;
+pub mod failure;
+pub mod seed;
+pub mod token;
