@@ -1,1 +1,6 @@
 //! The gossip-replicated table store.
+
+mod claims;
+mod facts;
+
+pub use claims::{ClaimBody, ClaimError, ClaimId, Origin, Outcome};
