@@ -60,6 +60,14 @@ pub(crate) enum Subject {
     Delete(NetworkId),
 }
 
+impl Subject {
+    pub(crate) fn network(self) -> NetworkId {
+        match self {
+            Self::Definition(network) | Self::Delete(network) => network,
+        }
+    }
+}
+
 /// Why a member does not accept a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Refusal {
@@ -69,9 +77,7 @@ pub(crate) enum Refusal {
     Pending { claim: ClaimId, body: ClaimBody },
     /// The network was deleted; its id never returns.
     Deleted,
-    /// The network is not known here (yet).
-    Unknown,
-    /// These nodes, hidden ones included, have attachments or endpoints in the network.
+    /// These nodes, of which the member speaks for itself and for those not live, have attachments or endpoints in the network.
     InUse(Vec<NodeId>),
     /// The member holds as many claims as it may.
     Full,
