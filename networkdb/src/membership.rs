@@ -192,18 +192,17 @@ impl Membership {
         Record { identity: self.identity().clone(), incarnation: 0, standing: Standing::Alive }
     }
 
-    /// Starts another round of packets, so that whoever suspects us hears from us.
-    pub(crate) fn gossip(&mut self, now: Instant) {
-        let _ = self.foca.gossip(&mut self.outbox);
-        self.after(now);
-    }
-
     /// Tells a member that we are here, in foca's own way.
     pub(crate) fn announce(&mut self, node: NodeId, now: Instant) {
         if let Some(record) = self.record(node) {
             let _ = self.foca.announce(record.identity, &mut self.outbox);
             self.after(now);
         }
+    }
+
+    /// A member known from disk only could not be reached.
+    pub(crate) fn set_unreachable(&mut self, node: NodeId) -> Option<Change> {
+        self.roster.set_unreachable(node)
     }
 
     /// The member left or was forgotten: for good.

@@ -128,6 +128,9 @@ pub enum TableError {
         /// How large it may be.
         bound: usize,
     },
+    /// The network is deleted, or a delete of it is under way.
+    #[error("network {0} is deleted or being deleted")]
+    Deleted(NetworkId),
     /// The zero network id names the attachments and is no network.
     #[error("network id {0} is reserved")]
     Reserved(NetworkId),

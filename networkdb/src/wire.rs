@@ -12,6 +12,7 @@ pub(crate) mod streams;
 use serde::{Deserialize, Serialize};
 
 use crate::membership::join::JoinMessage;
+use crate::{claims, sync};
 
 /// The protocol's version: the first byte of every datagram and of every frame.
 pub(crate) const VERSION: u8 = 1;
@@ -23,6 +24,20 @@ pub(crate) enum Message {
     Membership(Vec<u8>),
     /// Hellos, member lists, leaves.
     Join(JoinMessage),
+    /// Entries, attachments and facts.
+    Sync(sync::Message),
+    /// Claims.
+    Claims(claims::Message),
     /// A message of another part of the agent.
     App { channel: u8, bytes: Vec<u8> },
+}
+
+impl Message {
+    /// The frame of a stream: the version, then the message.
+    pub(crate) fn frame(body: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(body.len() + 1);
+        frame.push(VERSION);
+        frame.extend_from_slice(body);
+        frame
+    }
 }

@@ -50,16 +50,6 @@ impl Greeter {
             .or_insert(Attempt { at: Some(now), pause: first, failures: 0 });
     }
 
-    /// Wants a target greeted at once, however often it failed.
-    pub(crate) fn hurry(&mut self, target: Target, now: Instant) {
-        self.want(target, now);
-        if let Some(attempt) = self.attempts.get_mut(&target)
-            && let Some(at) = &mut attempt.at
-        {
-            *at = (*at).min(now);
-        }
-    }
-
     /// The target answered, or is not wanted any more.
     pub(crate) fn drop_target(&mut self, target: Target) {
         self.attempts.remove(&target);
@@ -107,11 +97,6 @@ impl Greeter {
             Target::Seed(addr) => Some((*addr, attempt.failures)),
             Target::Node(_) => None,
         })
-    }
-
-    /// How often a target failed; `None` when it is not wanted.
-    pub(crate) fn failures(&self, target: Target) -> Option<u32> {
-        self.attempts.get(&target).map(|attempt| attempt.failures)
     }
 }
 
