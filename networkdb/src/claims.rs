@@ -30,8 +30,10 @@ pub(crate) use definition_fact::{
     Change as DefinitionsChange, DefinitionJoin, Definitions, DeletedJoin,
 };
 pub(crate) use message::Message;
-use message::Subject;
+pub(crate) use message::Subject;
 pub use message::{ClaimBody, ClaimId, Origin};
+#[cfg(test)]
+pub(crate) use message::{Refusal, Verdict};
 pub use outcome::{ClaimError, Outcome};
 pub(crate) use view::{MemberChange, Standing, View};
 

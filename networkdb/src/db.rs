@@ -79,6 +79,12 @@ impl std::fmt::Debug for NetworkDb {
             .field("membership", &self.membership)
             .field("greeter", &self.greeter)
             .field("streams", &self.streams)
+            .field("channels", &self.channels)
+            .field("claims", &self.claims)
+            .field("definitions", &self.definitions)
+            .field("leave", &self.leave)
+            .field("ready", &self.ready)
+            .field("writes", &self.writes)
             .field("outputs", &self.outputs)
             .finish_non_exhaustive()
     }

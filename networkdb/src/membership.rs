@@ -26,7 +26,7 @@ use weft_api::{Boot, NodeId, Write};
 use crate::config::{Limits, Timing};
 use crate::membership::gone::Gone;
 use crate::membership::health::Health;
-use crate::membership::identity::{Identity, Record, Standing};
+use crate::membership::identity::{Identity, Record, Standing, contradicts};
 use crate::membership::join::JoinMessage;
 use crate::membership::packet::Packet;
 use crate::membership::roster::{Change, Roster};
@@ -274,9 +274,7 @@ impl Membership {
         let id = &record.identity;
         let own = self.foca.identity();
         if id.node == own.node {
-            if id.boot > own.boot {
-                self.outputs.push_back(Output::RolledBack(id.boot));
-            } else if id.boot.counter == own.boot.counter && id.boot.nonce != own.boot.nonce {
+            if contradicts(id.boot, own.boot) {
                 self.outputs.push_back(Output::RolledBack(id.boot));
             }
             if id != own {

@@ -41,3 +41,6 @@ impl Message {
         frame
     }
 }
+
+#[cfg(test)]
+mod tests;

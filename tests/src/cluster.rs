@@ -26,10 +26,20 @@ use network::Connections;
 /// What happens at an instant.
 #[derive(Debug)]
 enum Event {
-    Datagram { to: usize, from: SocketAddr, bytes: Vec<u8> },
+    Datagram {
+        to: usize,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
     /// For one life of a host: a later life does not get it.
-    Stream { to: usize, life: u64, input: StreamInput },
-    Wake { host: usize },
+    Stream {
+        to: usize,
+        life: u64,
+        input: StreamInput,
+    },
+    Wake {
+        host: usize,
+    },
 }
 
 /// Hosts, the network between them, and the time.
@@ -112,8 +122,7 @@ impl Cluster {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let nonce = self.rng.next_u64();
-        let config =
-            self.hosts[host].boot(self.cluster, nonce, seed, &self.limits, &self.timing);
+        let config = self.hosts[host].boot(self.cluster, nonce, seed, &self.limits, &self.timing);
         let restored = self.hosts[host].disk.records();
         let db = NetworkDb::new(config, restored, self.now)
             .unwrap_or_else(|e| panic!("host {host} does not start: {e} (seed {})", self.seed));
@@ -128,11 +137,10 @@ impl Cluster {
         for (peer, stream) in self.connections.drop_host(host) {
             let life = self.hosts[peer].life;
             let input = StreamInput::Closed { stream };
-            self.schedule(self.now + Duration::from_millis(1), Event::Stream {
-                to: peer,
-                life,
-                input,
-            });
+            self.schedule(
+                self.now + Duration::from_millis(1),
+                Event::Stream { to: peer, life, input },
+            );
         }
     }
 
@@ -155,6 +163,11 @@ impl Cluster {
         let result = call(db, now);
         self.drain(host);
         result
+    }
+
+    /// Returns a running host's database whole, as text, but for its counters.
+    pub fn state(&self, host: usize) -> String {
+        format!("{:?}", self.db(host))
     }
 
     /// Returns a running host's database.

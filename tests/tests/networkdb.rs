@@ -111,8 +111,7 @@ fn a_cluster_forms_under_loss_duplicates_and_reordering() {
     cluster.network.duplicate = 0.2;
     cluster.network.jitter = millis(50);
     cluster.form(8);
-    let duplicates: u64 =
-        cluster.running().map(|host| cluster.db(host).counters().replayed).sum();
+    let duplicates: u64 = cluster.running().map(|host| cluster.db(host).counters().replayed).sum();
     assert!(duplicates > 0, "the knob shows effect");
 }
 
@@ -187,9 +186,9 @@ fn a_member_that_left_stays_out() {
     cluster.start(3);
     cluster.join(3, &[0]);
     cluster.until(seconds(5), "it is refused", |c| {
-        c.outputs(3).iter().any(|(_, output)| {
-            *output == Output::JoinFailed { reason: JoinRefusal::Left(node) }
-        })
+        c.outputs(3)
+            .iter()
+            .any(|(_, output)| *output == Output::JoinFailed { reason: JoinRefusal::Left(node) })
     });
     cluster.run(seconds(20));
     for host in 0..3 {

@@ -13,10 +13,10 @@ use crate::membership::identity::Standing;
 use crate::membership::join::JoinMessage;
 use crate::output::{Bound, Output};
 use crate::sync::Carrier;
+use crate::wire::Message;
 use crate::wire::codec;
 use crate::wire::envelope::{self, End, EnvelopeError, Header, OVERHEAD};
 use crate::wire::replay::Window;
-use crate::wire::Message;
 
 /// What is kept of the datagrams to and from one peer.
 #[derive(Debug, Default)]
@@ -148,9 +148,8 @@ impl NetworkDb {
         match message {
             JoinMessage::Members(records) => {
                 let own = self.config.node;
-                let doubted = records
-                    .iter()
-                    .any(|r| r.identity.node == own && r.standing != Standing::Alive);
+                let doubted =
+                    records.iter().any(|r| r.identity.node == own && r.standing != Standing::Alive);
                 self.membership.handle_records(records, now);
                 if doubted {
                     self.membership.announce(from, now);

@@ -115,11 +115,7 @@ impl NetworkDb {
                 if !self.streams.has_queue(node) {
                     self.greeter.drop_target(Target::Node(node));
                 }
-                (
-                    sync::MemberChange::Up { boot },
-                    claims::MemberChange::Up,
-                    MemberEvent::Up(member),
-                )
+                (sync::MemberChange::Up { boot }, claims::MemberChange::Up, MemberEvent::Up(member))
             }
             Change::Failed(_) => {
                 self.greeter.want(Target::Node(node), now);

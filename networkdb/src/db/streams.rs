@@ -9,7 +9,7 @@ use weft_api::NodeId;
 use crate::db::leave::Leave;
 use crate::db::{Joining, NetworkDb};
 use crate::membership::greeter::Target;
-use crate::membership::identity::{Identity, Record, Standing};
+use crate::membership::identity::{Identity, Record, Standing, contradicts};
 use crate::membership::join::JoinMessage;
 use crate::output::{Bound, JoinRefusal, MemberState, Output, RolledBackBy, StreamId, StreamInput};
 use crate::sync::Carrier;
@@ -109,10 +109,7 @@ impl NetworkDb {
 
     fn on_message(&mut self, stream: StreamId, phase: Phase, message: Message, now: Instant) {
         match (phase, message) {
-            (
-                Phase::Awaiting,
-                Message::Join(JoinMessage::Hello { cluster, identity, members }),
-            ) => {
+            (Phase::Awaiting, Message::Join(JoinMessage::Hello { cluster, identity, members })) => {
                 let verdict = if cluster == self.config.cluster {
                     self.judge(&identity)
                 } else {
@@ -148,10 +145,12 @@ impl NetworkDb {
     fn judge(&mut self, identity: &Identity) -> Result<(), JoinRefusal> {
         let node = identity.node;
         if node == self.config.node {
-            if identity.boot > self.config.boot {
+            let own = self.config.boot;
+            if contradicts(identity.boot, own) {
                 self.roll_back(RolledBackBy::Boot(identity.boot));
-            } else if identity.boot != self.config.boot {
-                return Err(JoinRefusal::RolledBack(self.config.boot));
+            }
+            if identity.boot != own {
+                return Err(JoinRefusal::RolledBack(own));
             }
             return Err(JoinRefusal::Unreachable("the seed is this node itself".to_owned()));
         }
@@ -168,8 +167,7 @@ impl NetworkDb {
             MemberState::Alive | MemberState::Suspect | MemberState::Failed => {}
         }
         let known = member.boot;
-        let cloned = identity.boot.counter == known.counter && identity.boot != known;
-        if identity.boot.counter < known.counter || cloned {
+        if identity.boot != known && contradicts(known, identity.boot) {
             return Err(JoinRefusal::RolledBack(known));
         }
         Ok(())
@@ -232,13 +230,7 @@ impl NetworkDb {
         }
     }
 
-    fn on_refused(
-        &mut self,
-        stream: StreamId,
-        target: Target,
-        refusal: JoinRefusal,
-        now: Instant,
-    ) {
+    fn on_refused(&mut self, stream: StreamId, target: Target, refusal: JoinRefusal, now: Instant) {
         self.counters.joins_refused += 1;
         let _ = self.streams.remove(stream);
         self.outputs.push_back(Output::CloseStream { stream });

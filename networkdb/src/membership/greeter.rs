@@ -45,9 +45,7 @@ impl Greeter {
     /// Wants a target greeted, from now on.
     pub(crate) fn want(&mut self, target: Target, now: Instant) {
         let first = self.first;
-        self.attempts
-            .entry(target)
-            .or_insert(Attempt { at: Some(now), pause: first, failures: 0 });
+        self.attempts.entry(target).or_insert(Attempt { at: Some(now), pause: first, failures: 0 });
     }
 
     /// The target answered, or is not wanted any more.

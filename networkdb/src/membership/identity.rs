@@ -20,6 +20,12 @@ pub(crate) struct Identity {
     pub(crate) name: String,
 }
 
+/// Tells whether a boot that was heard of a NodeId shows that the disk which knows `own` as its
+/// newest was rolled back or cloned.
+pub(crate) fn contradicts(heard: Boot, own: Boot) -> bool {
+    heard.counter > own.counter || (heard.counter == own.counter && heard.nonce != own.nonce)
+}
+
 fn bounded_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     if name.len() > NAME_MAX {

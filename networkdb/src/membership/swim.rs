@@ -81,10 +81,8 @@ impl Outbox {
 
 impl Runtime<Identity> for Outbox {
     fn notify(&mut self, notification: Notification<'_, Identity>) {
-        let noise = matches!(
-            notification,
-            Notification::DataReceived(_) | Notification::DataSent(_)
-        );
+        let noise =
+            matches!(notification, Notification::DataReceived(_) | Notification::DataSent(_));
         if !noise {
             self.notifications.push_back(notification.to_owned());
         }

@@ -23,8 +23,8 @@ pub struct Host {
     pub(super) wake: Option<Instant>,
     pub(super) db: Option<NetworkDb>,
     pub(super) seen: Vec<(Duration, Output)>,
-    /// The bytes of every datagram sent, one after the other, when wanted.
-    pub trace: Option<Vec<u8>>,
+    /// Every datagram sent, and the host it is for, when wanted.
+    pub trace: Option<Vec<(usize, Vec<u8>)>>,
 }
 
 impl Host {

@@ -56,12 +56,10 @@ impl Cluster {
     /// Takes all outputs, commits the writes among them, then carries out the rest.
     pub(super) fn drain(&mut self, host: usize) {
         let mut rest = Vec::new();
-        loop {
-            let Some(db) = self.hosts[host].db.as_mut() else { break };
-            match db.poll_output() {
-                Some(Output::Persist(write)) => self.hosts[host].disk.apply(write),
-                Some(output) => rest.push(output),
-                None => break,
+        while let Some(output) = self.hosts[host].db.as_mut().and_then(|db| db.poll_output()) {
+            match output {
+                Output::Persist(write) => self.hosts[host].disk.apply(write),
+                output => rest.push(output),
             }
         }
         for output in rest {
@@ -111,10 +109,10 @@ impl Cluster {
 
     fn send_datagram(&mut self, host: usize, to: SocketAddr, bytes: Vec<u8>) {
         assert!(bytes.len() <= self.limits.datagram_bytes, "a datagram above the bound");
-        if let Some(trace) = &mut self.hosts[host].trace {
-            trace.extend_from_slice(&bytes);
-        }
         let Some(to) = self.host_at(to) else { return };
+        if let Some(trace) = &mut self.hosts[host].trace {
+            trace.push((to, bytes.clone()));
+        }
         if !self.network.passes(host, to) {
             return;
         }

@@ -70,3 +70,14 @@ fn every_truncation_is_refused() {
         assert!(opened.is_err(), "{len}");
     }
 }
+
+#[test]
+fn a_datagram_of_version_1_has_its_golden_bytes() {
+    let sealed = seal(&ring(), header(), end(2), b"hello");
+    let hex: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/datagram-1.hex");
+    if std::env::var_os("WEFT_BLESS").is_some() {
+        std::fs::write(path, hex.clone() + "\n").unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap().trim(), hex);
+}
