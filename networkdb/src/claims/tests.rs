@@ -9,6 +9,7 @@ mod cluster;
 mod crashes;
 mod definitions;
 mod deletes;
+mod messages;
 mod property;
 mod splits;
 

@@ -10,6 +10,7 @@ fn an_acceptor_that_crashes_between_fsync_and_send_keeps_its_promise() {
     cluster.run_for(10 * MS);
     assert!(!cluster.is_up(3));
     cluster.start(3);
+    assert!(cluster.node(3).disk.keys().any(|key| key[0] == b'h'));
     // Its rival meets the promise on node 3's disk, and the claimant's retransmission the answer.
     let rival = cluster.submit(3, by_name(2, "blue"));
     cluster.run_for(SECOND);
