@@ -135,8 +135,8 @@ impl Cluster {
             next_sync: now + SYNC,
         };
         for n in 1..=size {
-            let mut world = World::default();
-            world.members = (1..=size).map(|other| (id(other), Standing::Live)).collect();
+            let members = (1..=size).map(|other| (id(other), Standing::Live)).collect();
+            let world = World { members, ..World::default() };
             cluster.add(n, world);
         }
         cluster
@@ -424,7 +424,10 @@ impl Cluster {
                     state.disk.remove(&key);
                 }
                 Output::PutFact { kind, subject, value } => facts.push(((kind, subject), value)),
-                other => rest.push(other),
+                other @ (Output::Send { .. }
+                | Output::Decided { .. }
+                | Output::BarAttach(_)
+                | Output::UnbarAttach(_)) => rest.push(other),
             }
         }
         if self.crash_after_fsync.remove(&node) {

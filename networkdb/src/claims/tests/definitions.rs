@@ -150,21 +150,14 @@ fn a_refused_claim_is_withdrawn_and_tried_again_after_a_random_pause() {
     assert!(withdrawn.is_some(), "the loser withdraws what it proposed");
     assert!(!cluster.node(2).disk.keys().any(|key| key[0] == b'o'), "also on disk");
     assert_eq!(got(&cluster, 2, second), network(1));
-    let proposals = |n: u8| {
-        let of = |message: &Message| match message {
-            Message::Propose { claim, .. } => Some(claim.number),
-            _ => None,
-        };
-        let mut numbers: Vec<u64> = cluster
-            .sent
-            .iter()
-            .filter(|(from, ..)| *from == id(n))
-            .filter_map(|m| of(&m.2))
-            .collect();
-        numbers.dedup();
-        numbers
-    };
-    assert!(proposals(1).len() > 1, "the winner was refused once, and tried under a new number");
+    let mut proposed: Vec<u64> = Vec::new();
+    for (from, _, message) in &cluster.sent {
+        if let (true, Message::Propose { claim, .. }) = (*from == id(1), message) {
+            proposed.push(claim.number);
+        }
+    }
+    proposed.dedup();
+    assert!(proposed.len() > 1, "the winner was refused once, and tried under a new number");
 }
 
 #[test]

@@ -37,8 +37,6 @@ fn halves_of_a_split_both_succeed_and_the_merge_freezes_the_higher_stamp_everywh
         assert!(known.is_frozen(right) && known.get(right).is_some(), "node {n}");
         assert!(known.is_frozen(pool), "node {n}");
         assert_eq!(known.frozen_by(pool).unwrap().id, left);
-        let overlapping = known.by_pool("10.1.0.0/20".parse().unwrap()).map(|d| d.id);
-        assert_eq!(overlapping.collect::<Vec<_>>(), [left, pool]);
     }
 }
 
