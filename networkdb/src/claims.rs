@@ -26,7 +26,9 @@ use acceptor::HeldClaims;
 use claimant::{Own, Phase};
 use record::{Meta, Record};
 
-pub(crate) use definition_fact::{DefinitionJoin, Definitions, DeletedJoin};
+pub(crate) use definition_fact::{
+    Change as DefinitionsChange, DefinitionJoin, Definitions, DeletedJoin,
+};
 pub(crate) use message::Message;
 use message::Subject;
 pub use message::{ClaimBody, ClaimId, Origin};
