@@ -42,7 +42,7 @@ pub(crate) use view::{MemberChange, Standing, View};
 pub(crate) struct Timing {
     /// After this an unfinished claim is withdrawn. Default 5 s.
     pub(crate) timeout: Duration,
-    /// First retransmission; doubles up to eight times this. Default 200 ms.
+    /// First retransmission; the later ones come after twice this. Default 200 ms.
     pub(crate) retransmit: Duration,
     /// Shortest pause before a refused claim is tried again. Default 10 ms.
     pub(crate) pause: Duration,
@@ -309,3 +309,6 @@ impl Claims {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("claim record {0} is damaged")]
 pub(crate) struct RestoreError(pub(crate) String);
+
+#[cfg(test)]
+mod tests;

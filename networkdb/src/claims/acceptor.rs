@@ -188,8 +188,8 @@ impl Claims {
     fn rival(&self, claim: ClaimId, body: &ClaimBody) -> Option<Refusal> {
         let own = self.open_claims().chain(self.finished.iter().map(|(id, body)| (*id, body)));
         let held = self.held.iter().map(|(other, held)| (*other, &held.record.body));
-        own.chain(held)
-            .filter(|(other, _)| *other != claim && !replaces(claim, *other))
+        own.chain(held.filter(|(other, _)| !replaces(claim, *other)))
+            .filter(|(other, _)| *other != claim)
             .find(|(_, other)| conflict::rivals(body, other))
             .map(|(claim, body)| Refusal::Pending { claim, body: body.clone() })
     }

@@ -352,7 +352,7 @@ impl Claims {
 
     fn resend(&mut self, ticket: u64, view: &dyn View, now: Instant) {
         let node = self.node;
-        let longest = self.timing.retransmit * 8;
+        let longest = self.timing.retransmit * 2;
         let Some((body, proposed)) = self.attempt(ticket) else { return };
         proposed.round = proposed.round.saturating_add(1);
         proposed.backoff = (proposed.backoff * 2).min(longest);

@@ -40,11 +40,6 @@ pub(super) fn clash(mine: &Definition, other: &Definition) -> Option<Clash> {
         .map(|(mine, other)| Clash::Pool { mine, other })
 }
 
-/// Tells whether a definition has a pool in the global space that overlaps `pool`.
-pub(super) fn covers(definition: &Definition, pool: IpNetwork) -> bool {
-    definition.ipam == GLOBAL_IPAM && definition.subnets.iter().any(|s| overlap(s.pool, pool))
-}
-
 /// Tells whether at most one of two claims may succeed.
 pub(super) fn rivals(a: &ClaimBody, b: &ClaimBody) -> bool {
     match (a, b) {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnetwork::IpNetwork;
 use weft_api::{Definition, NetworkId};
 
 use super::{conflict, record};
@@ -116,11 +115,6 @@ impl Definitions {
     /// made two. The others are reachable by id.
     pub(crate) fn by_name(&self, name: &str) -> Option<&Definition> {
         self.iter().filter(|d| d.name == name).min_by_key(|d| (d.stamp, d.id))
-    }
-
-    /// Lists the networks that have a pool of the global space that overlaps `pool`.
-    pub(crate) fn by_pool(&self, pool: IpNetwork) -> impl Iterator<Item = &Definition> {
-        self.iter().filter(move |definition| conflict::covers(definition, pool))
     }
 
     /// Finds the network of a lower stamp that has this one's name or overlaps a pool of it.
