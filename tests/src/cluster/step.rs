@@ -57,9 +57,10 @@ impl Cluster {
     pub(super) fn drain(&mut self, host: usize) {
         let mut rest = Vec::new();
         while let Some(output) = self.hosts[host].db.as_mut().and_then(|db| db.poll_output()) {
-            match output {
-                Output::Persist(write) => self.hosts[host].disk.apply(write),
-                output => rest.push(output),
+            if let Output::Persist(write) = output {
+                self.hosts[host].disk.apply(write);
+            } else {
+                rest.push(output);
             }
         }
         for output in rest {
