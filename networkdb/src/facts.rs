@@ -1,5 +1,7 @@
 //! Facts: cluster-wide, rare and durable; every member holds all of them.
 
+pub(crate) mod store;
+
 use serde::{Deserialize, Serialize};
 
 /// What a fact is about. The number is on the wire and on disk: never change one, never reuse one.

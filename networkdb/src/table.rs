@@ -1,8 +1,10 @@
 //! Entries: what tables hold, as one log per (network, owner).
 
+pub(crate) mod durable;
 pub mod log;
 pub mod ranges;
 pub mod record;
+pub(crate) mod shelf;
 
 use std::sync::Arc;
 
