@@ -1,14 +1,17 @@
 //! What a [`NetworkDb`](crate::NetworkDb) is told when it is made.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use weft_api::{Boot, ClusterId, NodeId};
 
+use crate::facts::{FactKind, Join};
 use crate::keys::KeyRing;
+use crate::sync;
 
 /// Everything a database needs to know before it handles its first input.
-#[derive(Debug)]
 pub struct Config {
     /// The cluster; clear in every packet.
     pub cluster: ClusterId,
@@ -23,11 +26,26 @@ pub struct Config {
     /// Up to three cluster keys; the first one seals.
     pub keys: KeyRing,
     /// Every random choice comes from here: one seed, one behaviour.
+    /// Fresh entropy at each start, because nonces come from it, too.
     pub seed: [u8; 32],
+    /// The joins of the facts of other crates. Definitions, deletes and leaves are known already.
+    pub joins: BTreeMap<FactKind, Box<dyn Join>>,
     /// Bounds of queues, tables and packets.
     pub limits: Limits,
     /// Periods and patience.
     pub timing: Timing,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("cluster", &self.cluster)
+            .field("node", &self.node)
+            .field("boot", &self.boot)
+            .field("name", &self.name)
+            .field("advertise", &self.advertise)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Bounds. What exceeds one is refused or dropped, counted, and put out as
@@ -40,20 +58,12 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Members, those who left or were forgotten included; 4096.
     pub members: usize,
-    /// Streams opened by others that stand at once; 256.
+    /// Streams that stand at once, before another one is refused; 1024.
     pub incoming_streams: usize,
-    /// Bytes waiting for one peer's stream to open; 8 MiB.
+    /// Bytes that wait for one peer's stream to open; 8 MiB.
     pub stream_queue_bytes: usize,
-    /// Networks known at once; 4096.
-    pub networks: usize,
-    /// Live entries of one owner in one network; 65536.
-    pub entries_per_log: usize,
-    /// Bytes of one entry's value; 256 KiB.
-    pub entry_bytes: usize,
-    /// Bytes of one fact; 512 KiB.
-    pub fact_bytes: usize,
-    /// Facts of one kind; 65536.
-    pub facts_per_kind: usize,
+    /// Of tables and facts.
+    pub sync: sync::Limits,
 }
 
 impl Default for Limits {
@@ -62,13 +72,9 @@ impl Default for Limits {
             datagram_bytes: 1400,
             frame_bytes: 1 << 20,
             members: 4096,
-            incoming_streams: 256,
+            incoming_streams: 1024,
             stream_queue_bytes: 8 << 20,
-            networks: 4096,
-            entries_per_log: 1 << 16,
-            entry_bytes: 256 << 10,
-            fact_bytes: 512 << 10,
-            facts_per_kind: 1 << 16,
+            sync: sync::Limits::default(),
         }
     }
 }
@@ -80,22 +86,22 @@ pub struct Timing {
     pub probe_period: Duration,
     /// Patience for a direct answer before others are asked to probe; 500 ms.
     pub probe_rtt: Duration,
-    /// Between two attempts to reach lost members; 5 s.
-    pub retry_lost: Duration,
-    /// Between one peer's stream attempts, at most (it starts at 1/16 of this); 30 s.
-    pub stream_backoff_max: Duration,
+    /// How long a suspect of a small cluster has to refute; 3.5 s.
+    pub suspicion: Duration,
+    /// Between two hellos to a member that does not answer, at first; 500 ms.
+    pub greet_first: Duration,
+    /// And at most; 8 s.
+    pub greet_longest: Duration,
+    /// Patience for a stream to open and greet; 10 s.
+    pub stream_patience: Duration,
     /// A cached stream without traffic is closed after this; 30 s.
     pub stream_idle: Duration,
-    /// What is said to one peer within this span shares a datagram; 2 ms.
-    pub coalesce: Duration,
-    /// Between two anti-entropy rounds; 1 s.
-    pub anti_entropy: Duration,
-    /// A failed owner's entries are hidden after this; 5 s.
-    pub hide_after: Duration,
-    /// Tombstones covered by the head are kept at least this long; 10 min.
-    pub tombstone_life: Duration,
+    /// How long a leave is told to members that do not confirm it; 3 s.
+    pub leave_patience: Duration,
     /// A claim not accepted by then is withdrawn; 5 s.
     pub claim_timeout: Duration,
+    /// Of dissemination and anti-entropy.
+    pub sync: sync::Timing,
 }
 
 impl Default for Timing {
@@ -103,14 +109,14 @@ impl Default for Timing {
         Self {
             probe_period: Duration::from_secs(1),
             probe_rtt: Duration::from_millis(500),
-            retry_lost: Duration::from_secs(5),
-            stream_backoff_max: Duration::from_secs(30),
+            suspicion: Duration::from_millis(3500),
+            greet_first: Duration::from_millis(500),
+            greet_longest: Duration::from_secs(8),
+            stream_patience: Duration::from_secs(10),
             stream_idle: Duration::from_secs(30),
-            coalesce: Duration::from_millis(2),
-            anti_entropy: Duration::from_secs(1),
-            hide_after: Duration::from_secs(5),
-            tombstone_life: Duration::from_secs(600),
+            leave_patience: Duration::from_secs(3),
             claim_timeout: Duration::from_secs(5),
+            sync: sync::Timing::default(),
         }
     }
 }

@@ -1,14 +1,38 @@
 //! What goes into and comes out of a [`NetworkDb`](crate::NetworkDb), as data.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use weft_api::{Boot, NodeId, Write};
+use weft_api::{Boot, Definition, NetworkId, NodeId, Write};
 
-/// Names one stream between this node and a peer. Streams this node opens are numbered by the
-/// database (even numbers); accepted ones by the caller (odd numbers, never one twice).
+use crate::claims::{ClaimId, Outcome};
+use crate::facts::FactKind;
+use crate::sync;
+use crate::table::TableEvent;
+use crate::watch::WatchId;
+
+/// Names one stream between this node and a peer. The database names those it opens, the caller
+/// those it accepts, so the two never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(pub u64);
+pub struct StreamId(u64);
+
+impl StreamId {
+    /// Names a stream that the caller accepted; `serial` is never used twice.
+    pub const fn accepted(serial: u64) -> Self {
+        Self(serial.wrapping_mul(2) | 1)
+    }
+
+    pub(crate) const fn opened(serial: u64) -> Self {
+        Self(serial.wrapping_mul(2))
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// What the caller reports about streams. A stream is an authenticated, encrypted, ordered
 /// channel of frames; the caller has done its handshake.
@@ -16,7 +40,7 @@ pub struct StreamId(pub u64);
 pub enum StreamInput {
     /// A peer opened a stream to us.
     Accepted {
-        /// Chosen by the caller, odd.
+        /// Made by [`StreamId::accepted`].
         stream: StreamId,
         /// Where it comes from.
         from: SocketAddr,
@@ -118,9 +142,9 @@ pub enum JoinRefusal {
     /// The member list is full.
     #[error("the cluster has {0} members, its limit")]
     Full(u64),
-    /// Another node uses this NodeId with the same boot counter, or one below it joined.
-    #[error("node {0} is known with a newer or another boot: its disk was rolled back or cloned")]
-    RolledBack(NodeId),
+    /// This NodeId is known with a newer boot, or with another one of the same counter.
+    #[error("this node is known in boot {}: its disk was rolled back or cloned", .0.counter)]
+    RolledBack(Boot),
 }
 
 /// How this node learnt that its disk was rolled back or cloned.
@@ -139,8 +163,8 @@ pub enum Reason {
     Membership,
     /// A join attempt or a lost member is due for another try.
     Join,
-    /// Coalesced messages are due.
-    Flush,
+    /// A leave is to be told again, or has been told long enough.
+    Leave,
     /// An idle stream is due to be closed.
     Streams,
     /// Dissemination or anti-entropy.
@@ -160,6 +184,8 @@ pub enum Bound {
     StreamQueue,
     /// [`Limits::frame_bytes`](crate::Limits::frame_bytes).
     Frame,
+    /// A bound of tables and facts.
+    Sync(sync::Bound),
 }
 
 /// What the database wants done or known. Data only; nothing happens until it is carried out.
@@ -205,6 +231,37 @@ pub enum Output {
         /// As it was sent.
         bytes: Vec<u8>,
     },
+    /// The record that counts for a key changed, or its owner failed or returned. For drivers.
+    Table(TableEvent),
+    /// What reads show changed. For one watch.
+    Watch {
+        /// Which watch.
+        id: WatchId,
+        /// What it sees.
+        event: TableEvent,
+    },
+    /// A fact has a new state here.
+    Fact {
+        /// Its kind.
+        kind: FactKind,
+        /// Which one.
+        subject: Vec<u8>,
+        /// The whole state.
+        value: Vec<u8>,
+    },
+    /// A claim made here ended.
+    Claim {
+        /// As `define` or `undefine` returned it.
+        id: ClaimId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A network is in force here, however that was learnt.
+    Defined(Definition),
+    /// A network is deleted here, for ever.
+    Deleted(NetworkId),
+    /// Something that a person must look at.
+    Alarm(sync::Alarm),
     /// The join asked for succeeded; the member list is here.
     Joined,
     /// The join asked for failed; it may be asked for again.
@@ -271,4 +328,10 @@ pub enum RestoreError {
         /// Which kind of record.
         what: &'static str,
     },
+    /// A stored log or fact does not decode.
+    #[error(transparent)]
+    Sync(#[from] sync::RestoreError),
+    /// A stored claim does not decode.
+    #[error("{0}")]
+    Claims(String),
 }
