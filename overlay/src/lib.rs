@@ -1,15 +1,20 @@
 //! The overlay driver: events in, kernel operations out.
 
+mod contest;
 mod endpoint;
 mod error;
+pub mod fake_kernel;
 pub mod mtu;
 pub mod names;
+mod network;
+mod notify;
 pub mod observed;
 pub mod op;
 mod peer_db;
 mod planner;
 mod reconcile;
 mod record;
+mod segment;
 
 pub use endpoint::{Addresses, DefaultRoute, Sandbox};
 pub use error::{PlanError, Refusal};

@@ -110,8 +110,8 @@ impl PeerRecord {
         if version != VERSION {
             return Err(RecordError::Version(version));
         }
-        let (wire, read): (WireV1, usize) = bincode::serde::decode_from_slice(body, codec())
-            .map_err(|_| RecordError::Damaged)?;
+        let (wire, read): (WireV1, usize) =
+            bincode::serde::decode_from_slice(body, codec()).map_err(|_| RecordError::Damaged)?;
         if read != body.len() {
             return Err(RecordError::Trailing);
         }
