@@ -21,7 +21,7 @@ pub use error::{PlanError, Refusal};
 pub use peer_db::{Claimant, Conflict, Subject};
 pub use planner::{Counters, Event, Host, Planner};
 pub use reconcile::{Drift, Kind, Knowledge, Repair};
-pub use record::{PEER_TABLE, PeerRecord, RECORD_BYTES_MAX, RecordError};
+pub use record::{PEER_TABLE, PeerRecord, RECORD_BYTES_MAX, RecordError, decode_table_entry};
 
 /// A network has at most this many peers on other nodes.
 pub const PEERS_MAX: usize = 1 << 17;

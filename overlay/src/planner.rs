@@ -15,7 +15,7 @@ use crate::observed::Observed;
 use crate::op::{KernelOp, Place};
 use crate::peer_db::Conflict;
 use crate::reconcile::{self, Knowledge, Repair};
-use crate::record::{PEER_TABLE, PeerRecord};
+use crate::record::PEER_TABLE;
 
 /// The node, as its data plane sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl Planner {
     }
 
     /// Joins an endpoint to a sandbox; the first join builds the network. Returns the encoded
-    /// [`PeerRecord`] to publish under the endpoint's id.
+    /// [`crate::PeerRecord`] to publish under the endpoint's id.
     ///
     /// # Errors
     /// It is unknown, joined already, or the interface cannot have that name.
@@ -281,18 +281,6 @@ impl Planner {
         outcome.map(|_| ())
     }
 
-    /// Shows an entry to people: the key, and `Host IP`, `IPv4`, `IPv6`, `MAC` by name. Nothing
-    /// but the key when the value is no peer record.
-    pub fn decode_table_entry(
-        &self,
-        table: &str,
-        key: &str,
-        value: &[u8],
-    ) -> (String, BTreeMap<String, String>) {
-        let record = (table == PEER_TABLE).then(|| PeerRecord::decode(value).ok()).flatten();
-        (key.to_owned(), record.map(|r| r.describe()).unwrap_or_default())
-    }
-
     /// Returns the next operation; drained to `None` after every call.
     pub fn poll_output(&mut self) -> Option<KernelOp> {
         self.ops.pop_front()
@@ -305,8 +293,8 @@ impl Planner {
     }
 
     /// Lists the addresses and MACs that several endpoints claim.
-    pub fn conflicts(&self) -> impl Iterator<Item = Conflict> {
-        self.networks.values().flat_map(|n| n.peers.conflicts(n.id))
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.networks.values().flat_map(|n| n.peers.conflicts(n.id)).collect()
     }
 
     /// Returns what was refused so far.

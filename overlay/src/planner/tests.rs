@@ -14,6 +14,7 @@ use super::*;
 use crate::endpoint::DefaultRoute;
 use crate::fake_kernel::FakeKernel;
 use crate::op::{FdbEntry, Neighbour};
+use crate::record::PeerRecord;
 
 const OWN_VTEP: &str = "192.0.2.1";
 
