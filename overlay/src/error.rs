@@ -89,8 +89,11 @@ pub enum PlanError {
         address: IpAddr,
     },
     /// The IPv4 and the IPv6 address of an endpoint are in different segments.
-    #[error("addresses {0} and {1} are not on one segment")]
-    TwoSegments(IpAddr, IpAddr),
+    #[error("pools {0} and {1} are of different segments: one endpoint cannot be in both")]
+    TwoSegments(IpNetwork, IpNetwork),
+    /// An IPv6 address was given as IPv4, or the other way round.
+    #[error("address {0} is not of the family it was given as")]
+    WrongFamily(IpNetwork),
     /// The address is the network's gateway.
     #[error("address {0} is the gateway's")]
     AddressIsGateway(IpAddr),
@@ -149,6 +152,9 @@ pub enum Refusal {
         /// The address.
         address: IpAddr,
     },
+    /// The peer's addresses lie in different segments, and it has one interface.
+    #[error("addresses of peer {0} are of different segments")]
+    TwoSegments(EndpointId),
     /// The peer's MAC is a group address, zero, or the gateway's.
     #[error("mac {mac} of peer {endpoint} cannot be an endpoint's")]
     BadMac {

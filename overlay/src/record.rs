@@ -110,8 +110,8 @@ impl PeerRecord {
         if version != VERSION {
             return Err(RecordError::Version(version));
         }
-        let (wire, read): (WireV1, usize) = bincode::serde::decode_from_slice(body, codec())
-            .map_err(|_| RecordError::Damaged)?;
+        let (wire, read): (WireV1, usize) =
+            bincode::serde::decode_from_slice(body, codec()).map_err(|_| RecordError::Damaged)?;
         if read != body.len() {
             return Err(RecordError::Trailing);
         }
@@ -136,7 +136,7 @@ impl PeerRecord {
     }
 
     /// Names the fields for people.
-    pub(crate) fn describe(&self) -> BTreeMap<String, String> {
+    fn describe(&self) -> BTreeMap<String, String> {
         let mut fields = BTreeMap::from([
             ("Host IP".to_owned(), self.vtep.to_string()),
             ("MAC".to_owned(), self.mac.to_string()),
@@ -146,6 +146,17 @@ impl PeerRecord {
         }
         fields
     }
+}
+
+/// Shows an entry of a table to people, as libnetwork's `DecodeTableEntry`: the key, and `Host IP`
+/// (the VTEP), `IPv4`, `IPv6` and `MAC` by name. Only the key when the value is no peer record.
+pub fn decode_table_entry(
+    table: &str,
+    key: &str,
+    value: &[u8],
+) -> (String, BTreeMap<String, String>) {
+    let record = (table == PEER_TABLE).then(|| PeerRecord::decode(value).ok()).flatten();
+    (key.to_owned(), record.map(|r| r.describe()).unwrap_or_default())
 }
 
 #[cfg(test)]
