@@ -9,13 +9,23 @@
 pub mod address;
 pub mod bridge;
 pub mod connection;
+pub mod endpoint;
 pub mod error;
 pub mod executor;
+pub mod fdb;
 pub mod link;
 pub mod namespace;
+pub mod neigh;
+pub mod nft;
+mod observe;
 pub mod route;
+pub mod rule;
+pub mod sandbox;
 pub mod sysctl;
+pub mod uplink;
 pub mod veth;
+pub mod vxlan;
+pub mod way_out;
 
 pub use connection::Connection;
 pub use error::NetlinkError;
