@@ -1,0 +1,2 @@
+//! How fast peers get into the kernel.
+fn main() {}
