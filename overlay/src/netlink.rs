@@ -6,6 +6,11 @@
 //! A [`Connection`] belongs to one network namespace for good: its socket is opened by a thread
 //! that entered it. It has one request under way at a time, so dumps never collide.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the packet libraries' enums are non-exhaustive, and most of what the kernel tells is not ours"
+)]
+
 pub mod address;
 pub mod bridge;
 pub mod connection;

@@ -268,10 +268,8 @@ impl Executor {
 }
 
 fn absent_is_done(error: NetlinkError) -> Result<(), NetlinkError> {
-    match error {
-        NetlinkError::NamespaceGone(_) | NetlinkError::NotNamespace(_) => Ok(()),
-        other => Err(other),
-    }
+    let gone = matches!(error, NetlinkError::NamespaceGone(_) | NetlinkError::NotNamespace(_));
+    if gone { Ok(()) } else { Err(error) }
 }
 
 /// Settings of a network's namespace: it routes for its endpoints and says nothing by itself.

@@ -86,9 +86,8 @@ pub(crate) async fn network(
                 }
             }
             "veth" if link.group == GROUP => {
-                if way_out_is_whole(connection, link, &addresses, host).await? {
-                    observed.way_out = Some(link.name.clone());
-                }
+                let whole = way_out_is_whole(connection, link, &addresses, host).await?;
+                observed.way_out = whole.then(|| link.name.clone());
             }
             "veth" => {
                 let port = ObservedPort { bridge: master(link), carrier: link.carrier };

@@ -27,7 +27,7 @@ pub(crate) enum Underlay {
 /// Hosts and the switch between them.
 pub(crate) struct Bed {
     pub(crate) hosts: Vec<Host>,
-    pub(crate) switch: Namespace,
+    _switch: Namespace,
 }
 
 /// One host: a namespace with an uplink, and the executor in it.
@@ -93,7 +93,7 @@ impl Bed {
         let switch = make_anonymous().unwrap();
         let mut connection = Connection::open(&switch).await.unwrap();
         bridge::ensure_plain(&mut connection, "switch").await.unwrap();
-        let mut bed = Self { hosts: Vec::new(), switch };
+        let mut bed = Self { hosts: Vec::new(), _switch: switch };
         for number in 1..=hosts {
             let host = Host::new(number, underlay);
             bed.plug(&mut connection, &host).await;

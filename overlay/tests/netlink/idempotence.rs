@@ -9,7 +9,7 @@ use weft_overlay::op::{FdbEntry, KernelOp, Neighbour, Place};
 
 use crate::bed::{BRIDGE, Bed, NETWORK, Underlay, VXLAN, mac, remove_ops, replace_ops, v4, v6};
 
-async fn everything(bed: &mut Bed, sandbox: &Namespace) -> Vec<KernelOp> {
+fn everything(bed: &Bed, sandbox: &Namespace) -> Vec<KernelOp> {
     let host = &bed.hosts[0];
     let mut ops = host.network_ops();
     let namespace = NETWORK.to_owned();
@@ -24,7 +24,7 @@ async fn everything(bed: &mut Bed, sandbox: &Namespace) -> Vec<KernelOp> {
 async fn applying_twice_changes_nothing_and_reads_back_as_asked() {
     let mut bed = Bed::new(1, Underlay::V4).await;
     let sandbox = namespace::make_anonymous().unwrap();
-    let ops = everything(&mut bed, &sandbox).await;
+    let ops = everything(&bed, &sandbox);
     let host = &mut bed.hosts[0];
     host.apply(ops.clone()).await;
     let first = host.executor.observe().await.unwrap();
@@ -58,7 +58,7 @@ async fn removing_everything_leaves_nothing_and_removing_again_succeeds() {
     let mut bed = Bed::new(1, Underlay::V4).await;
     let before = links(&bed.hosts[0].namespace).await;
     let sandbox = namespace::make_anonymous().unwrap();
-    let ops = everything(&mut bed, &sandbox).await;
+    let ops = everything(&bed, &sandbox);
     let host = &mut bed.hosts[0];
     host.apply(ops).await;
     let namespace = NETWORK.to_owned();
@@ -91,7 +91,7 @@ async fn a_vni_is_free_as_soon_as_its_namespace_is_removed() {
 async fn what_drifted_is_put_right() {
     let mut bed = Bed::new(1, Underlay::V4).await;
     let sandbox = namespace::make_anonymous().unwrap();
-    let ops = everything(&mut bed, &sandbox).await;
+    let ops = everything(&bed, &sandbox);
     let host = &mut bed.hosts[0];
     host.apply(ops.clone()).await;
     let whole = host.executor.observe().await.unwrap();
@@ -114,7 +114,7 @@ async fn what_drifted_is_put_right() {
 async fn a_second_executor_adopts_what_the_first_left() {
     let mut bed = Bed::new(1, Underlay::V4).await;
     let sandbox = namespace::make_anonymous().unwrap();
-    let ops = everything(&mut bed, &sandbox).await;
+    let ops = everything(&bed, &sandbox);
     let host = &mut bed.hosts[0];
     host.apply(ops.clone()).await;
     let whole = host.executor.observe().await.unwrap();
