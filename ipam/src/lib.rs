@@ -1,1 +1,24 @@
-//! Cluster-wide allocation of addresses, pools and VNIs.
+//! Cluster-wide allocation of addresses, pool blocks and VNIs, without a coordinator.
+//!
+//! Each address of a space ([`Space`]) has one owner at a time, and only the owner gives it out or
+//! gives it away. [`Ipam`] is a pure state machine: one `handle_*`, `on_*` or request, drain
+//! [`Ipam::poll_output`] to `None`, sleep until [`Ipam::poll_timeout`].
+//!
+//! Durability law: [`Output::Persist`] and [`Output::Fact`] come before the outputs that rest on
+//! them. The shell puts each fact into the replicated facts during the drain, commits all writes of
+//! the drain (those of the facts included) in one transaction, and only then carries out
+//! [`Output::Message`], [`Output::Done`] and the rest.
+
+mod error;
+mod machine;
+mod output;
+mod ranges;
+mod request;
+mod space;
+
+pub use error::{Error, RestoreError, Shortage};
+pub use machine::{Config, Holding, Ipam};
+pub use output::{Alarm, FactKind, Output, Reason};
+pub use ranges::{JoinError, join_allocations, join_ranges};
+pub use request::{Block, BlockWant, Fate, Granted, Purpose, Request, Ticket, Want};
+pub use space::{BlockPool, ClusterPools, Space};
