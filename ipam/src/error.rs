@@ -1,7 +1,6 @@
 //! Why a request fails. The first nine are libnetwork's well-known errors (package `ipamapi`).
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_api::NodeId;
@@ -71,14 +70,17 @@ pub enum Error {
     /// Unavailable: the owner of the wanted address cannot be asked.
     #[error("the owner of {address} ({}) is away", owner.short())]
     OwnerAway {
-        /// What was asked for; a VNI shows as an IPv4 address never does, so it is an integer text.
+        /// What was asked for: an address or a VNI.
         address: String,
         /// Who owns it.
         owner: NodeId,
     },
     /// Unavailable: the wanted address is in nobody's range as far as this node knows.
     #[error("the owner of {0} is not known yet")]
-    OwnerUnknown(IpAddr),
+    OwnerUnknown(String),
+    /// Invalid parameter: the name of an auxiliary address is longer than 128 bytes.
+    #[error("the name of an auxiliary address has {0} bytes; 128 are allowed")]
+    LongName(usize),
     /// Unavailable: facts are not yet synced with every live member since this start.
     #[error("not ready: the cluster's facts are not yet synced with every live member")]
     NotReady,

@@ -9,16 +9,23 @@
 //! the drain (those of the facts included) in one transaction, and only then carries out
 //! [`Output::Message`], [`Output::Done`] and the rest.
 
+mod allocation;
+mod codec;
 mod error;
+mod interval;
 mod machine;
+mod message;
 mod output;
+mod pool;
 mod ranges;
+mod record;
 mod request;
 mod space;
 
+pub use allocation::join_allocations;
 pub use error::{Error, RestoreError, Shortage};
-pub use machine::{Config, Holding, Ipam};
+pub use machine::{Config, Counters, Holding, Ipam, Local};
 pub use output::{Alarm, FactKind, Output, Reason};
-pub use ranges::{JoinError, join_allocations, join_ranges};
+pub use ranges::{JoinError, join_ranges};
 pub use request::{Block, BlockWant, Fate, Granted, Purpose, Request, Ticket, Want};
 pub use space::{BlockPool, ClusterPools, Space};
