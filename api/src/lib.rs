@@ -4,6 +4,7 @@
 //! other in these types, and in no others.
 
 pub mod cidr;
+pub mod control;
 pub mod definition;
 pub mod discovery;
 pub mod driver;
