@@ -4,7 +4,12 @@
 //! answers into responses, and knows nothing else. Whoever implements it checks what a request
 //! means (names, addresses, state); the server checks its form.
 
+mod access;
+mod extract;
 mod lookup;
+mod respond;
+mod routes;
+mod server;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -15,7 +20,9 @@ use weft_api::control::{
     StatusResource, TableResource, TokenResponse, WatchLine, WatchQuery,
 };
 
+pub use access::BindError;
 pub use lookup::{EndpointRef, NetworkRef, resolve};
+pub use server::{Server, ServerLimits};
 pub use weft_api::control::{ControlError, ErrorKind};
 
 /// What every operation answers.
@@ -135,3 +142,6 @@ pub trait ControlApi: Send + Sync + 'static {
         query: WatchQuery,
     ) -> Answer<mpsc::Receiver<WatchLine>>;
 }
+
+#[cfg(test)]
+mod tests;

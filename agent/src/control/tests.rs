@@ -1,0 +1,229 @@
+//! Server and client over a real unix socket, with a recorder in the controller's place.
+
+mod form;
+mod recorder;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use weft_api::control::{
+    AttachRequest, DetachRequest, EndpointCreate, EndpointJoin, EntryCreate, EntryUpdate,
+    InitRequest, JoinRequest, LeaveRequest, ListFilter, NetworkCreate, SandboxId, Secret,
+    TableValue, WatchLine, WatchQuery,
+};
+
+use crate::client::{Client, ClientError};
+use crate::control::{ControlError, Detail, ErrorKind, Server, ServerLimits};
+use recorder::{Mood, Recorder};
+
+/// A served socket in a directory of its own.
+struct Bench {
+    client: Client,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+    _directory: tempfile::TempDir,
+}
+
+fn bench(mood: Mood, limits: ServerLimits) -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weft.sock");
+    let recorder = Arc::new(Recorder::new(mood));
+    let stop = CancellationToken::new();
+    let server = Server::bind(&path, limits).unwrap();
+    let server = tokio::spawn(server.run(recorder.clone(), stop.clone()));
+    Bench { client: Client::new(path), recorder, stop, server, _directory: directory }
+}
+
+fn attach_request() -> AttachRequest {
+    AttachRequest {
+        network: "blue".to_owned(),
+        name: None,
+        addresses: Vec::new(),
+        mac: None,
+        netns: "/run/netns/x".to_owned(),
+        ifname: None,
+        options: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Makes every call of the client once, and returns the errors.
+async fn call_all(client: &Client) -> Vec<ClientError> {
+    let filter = ListFilter { name: Some("a b".to_owned()), partial_id: Some("0f".to_owned()) };
+    let join =
+        JoinRequest { token: Secret::new("weft1-x".to_owned()), seeds: vec![recorder::address()] };
+    let sandbox = SandboxId::new("s1".to_owned());
+    let into = EndpointJoin { netns: "/run/netns/x".to_owned(), ifname: None };
+    let value = TableValue::Text("v".to_owned());
+    let create = EntryCreate { key: "k/1".to_owned(), value: value.clone() };
+    let query = WatchQuery { table: Some("names".to_owned()) };
+    let (n, e) = ("blue", "blue/web");
+    [
+        client.init(&InitRequest::default()).await.err(),
+        client.join(&join).await.err(),
+        client.leave(&LeaveRequest::default()).await.err(),
+        client.token().await.err(),
+        client.members().await.err(),
+        client.status().await.err(),
+        client.doctor().await.err(),
+        client.ipam().await.err(),
+        client.networks(&filter).await.err(),
+        client.create_network(&NetworkCreate::named("blue")).await.err(),
+        client.network(n, Detail::Plain).await.err(),
+        client.network(n, Detail::Verbose).await.err(),
+        client.delete_network(n).await.err(),
+        client.endpoints(None, &filter).await.err(),
+        client.endpoints(Some(n), &ListFilter::default()).await.err(),
+        client.create_endpoint(n, &EndpointCreate::default()).await.err(),
+        client.endpoint(None, e).await.err(),
+        client.endpoint(Some(n), e).await.err(),
+        client.delete_endpoint(n, e).await.err(),
+        client.join_sandbox(n, e, &into).await.err(),
+        client.leave_sandbox(n, e, None).await.err(),
+        client.leave_sandbox(n, e, Some(&sandbox)).await.err(),
+        client.attach(&attach_request()).await.err(),
+        client.detach(&DetachRequest { endpoint: "web".to_owned() }).await.err(),
+        client.tables(n).await.err(),
+        client.entries(n, "names").await.err(),
+        client.create_entry(n, "names", &create).await.err(),
+        client.entry(n, "names", "k/1").await.err(),
+        client.update_entry(n, "names", "k/1", &EntryUpdate { value }).await.err(),
+        client.delete_entry(n, "names", "k/1").await.err(),
+        client.watch(n, &query).await.err(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[tokio::test]
+async fn every_route_reaches_its_operation_with_what_was_asked() {
+    let bench = bench(Mood::Willing, ServerLimits::default());
+
+    let errors = call_all(&bench.client).await;
+
+    assert!(errors.is_empty(), "{errors:?}");
+    let expected = [
+        "init None",
+        "join weft1-x [192.0.2.1:7950]",
+        "leave false",
+        "token",
+        "members",
+        "status",
+        "doctor",
+        "ipam",
+        "networks Some(\"a b\") Some(\"0f\")",
+        "create_network blue",
+        "network blue Plain",
+        "network blue Verbose",
+        "delete_network blue",
+        "endpoints None Some(\"a b\") Some(\"0f\")",
+        "endpoints Some(\"blue\") None None",
+        "create_endpoint blue None",
+        "endpoint None blue/web",
+        "endpoint Some(\"blue\") blue/web",
+        "delete_endpoint blue blue/web",
+        "join_sandbox blue blue/web /run/netns/x",
+        "leave_sandbox blue blue/web None",
+        "leave_sandbox blue blue/web Some(\"s1\")",
+        "attach blue /run/netns/x",
+        "detach web",
+        "tables blue",
+        "entries blue names",
+        "create_entry blue names k/1 Text(\"v\")",
+        "entry blue names k/1",
+        "update_entry blue names k/1 Text(\"v\")",
+        "delete_entry blue names k/1",
+        "watch blue Some(\"names\")",
+    ];
+    assert_eq!(bench.recorder.take_calls(), expected);
+}
+
+#[tokio::test]
+async fn every_kind_of_error_comes_back_from_every_route_as_it_was() {
+    for kind in ErrorKind::ALL {
+        let error = ControlError::new(kind, "network `blue` is full").with_hint("remove some");
+        let bench = bench(Mood::Failing(error.clone()), ServerLimits::default());
+        let errors = call_all(&bench.client).await;
+        assert_eq!(errors.len(), 31);
+        for found in errors {
+            match found {
+                ClientError::Refused(found) => assert_eq!(found, error),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_takes_too_long_is_a_timeout() {
+    let limits = ServerLimits { operation: Duration::from_millis(20), ..ServerLimits::default() };
+    let bench = bench(Mood::Stuck, limits);
+    match bench.client.status().await {
+        Err(ClientError::Refused(error)) => assert_eq!(error.kind, ErrorKind::Timeout),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watch_delivers_each_event_when_it_happens_and_ends_in_order() {
+    let bench = bench(Mood::Willing, ServerLimits::default());
+    let mut watch = bench.client.watch("blue", &WatchQuery::default()).await.unwrap();
+    let sender = bench.recorder.watch.lock().unwrap().take().unwrap();
+    for _ in 0..3 {
+        sender.send(WatchLine::Event(recorder::event())).await.unwrap();
+        assert_eq!(watch.next().await.unwrap(), Some(recorder::event()));
+    }
+    drop(sender);
+    assert_eq!(watch.next().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_watch_that_fell_behind_ends_with_the_reason() {
+    let bench = bench(Mood::Willing, ServerLimits::default());
+    let mut watch = bench.client.watch("blue", &WatchQuery::default()).await.unwrap();
+    let sender = bench.recorder.watch.lock().unwrap().take().unwrap();
+    let reason = ControlError::unavailable("the watcher fell behind");
+    sender.send(WatchLine::Error(reason.clone())).await.unwrap();
+    match watch.next().await {
+        Err(ClientError::Refused(error)) => assert_eq!(error, reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watch_is_dropped_when_its_reader_goes_away() {
+    let bench = bench(Mood::Willing, ServerLimits::default());
+    let watch = bench.client.watch("blue", &WatchQuery::default()).await.unwrap();
+    let sender = bench.recorder.watch.lock().unwrap().take().unwrap();
+    drop(watch);
+    tokio::time::timeout(Duration::from_secs(10), sender.closed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_ends_watches_and_removes_the_socket() {
+    let bench = bench(Mood::Willing, ServerLimits::default());
+    let mut watch = bench.client.watch("blue", &WatchQuery::default()).await.unwrap();
+    bench.stop.cancel();
+    assert!(matches!(watch.next().await, Err(ClientError::Refused(_))));
+    bench.server.await.unwrap();
+    assert!(!bench.client.socket().exists());
+    match bench.client.status().await {
+        Err(error @ ClientError::Socket { .. }) => {
+            assert!(error.to_string().starts_with("no agent runs here"), "{error}");
+            assert!(error.hint().unwrap().contains("weft agent"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_socket_nobody_listens_on_says_that_no_agent_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weft.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let error = Client::new(path).status().await.unwrap_err();
+    assert!(error.to_string().contains("nobody answers"), "{error}");
+}
