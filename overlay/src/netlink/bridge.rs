@@ -1,7 +1,7 @@
 //! Bridges.
 
 use netlink_packet_route::link::{InfoBridge, InfoData};
-use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
 use super::connection::Connection;
 use super::error::NetlinkError;
@@ -65,4 +65,19 @@ pub async fn ensure_plain(connection: &mut Connection, name: &str) -> Result<(),
             link::create(connection, || format!("create bridge `{name}`"), message).await
         }
     }
+}
+
+/// Sets an endpoint's port up, with nothing learnt from it and no frames to unknown MACs sent to
+/// it: `bridge link set dev NAME learning off flood off; ip link set NAME up`.
+///
+/// # Errors
+/// When the link is not a port of a bridge.
+pub async fn set_endpoint_port(
+    connection: &mut Connection,
+    name: &str,
+    index: u32,
+) -> Result<(), NetlinkError> {
+    let port = LinkBridgePort::new(index).learning(false).flood(false);
+    link::change_kind(connection, name, port.build()).await?;
+    link::set_up(connection, name).await
 }

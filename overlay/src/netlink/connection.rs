@@ -130,31 +130,44 @@ where
         message: T,
         flags: u16,
     ) -> Result<Vec<T>, NetlinkError> {
-        let mut request =
-            NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
-        request.header.flags = NLM_F_REQUEST | flags;
-        let Ok(mut answers) = self.handle.request(request, SocketAddr::new(0, 0)) else {
-            return Err(NetlinkError::Closed { doing: doing() });
+        let message = (message_of(message, flags), ReplyExpectation::Expected);
+        let answers = match self.exchange(vec![message]).await {
+            Ok(answers) => answers,
+            Err(lost) => return Err(lost.into_error(doing())),
         };
         let mut received = Vec::new();
-        loop {
-            match self.next(&mut answers).await {
-                Ok(None) => return Ok(received),
-                Ok(Some(answer)) => match answer.payload {
-                    NetlinkPayload::InnerMessage(inner) => received.push(inner),
-                    NetlinkPayload::Error(error) => {
-                        if let Some(refusal) = Refusal::decode(&error) {
-                            return Err(NetlinkError::Refused { doing: doing(), refusal });
-                        }
+        for answer in answers {
+            match answer.payload {
+                NetlinkPayload::InnerMessage(inner) => received.push(inner),
+                NetlinkPayload::Error(error) => {
+                    if let Some(refusal) = Refusal::decode(&error) {
+                        return Err(NetlinkError::Refused { doing: doing(), refusal });
                     }
-                    NetlinkPayload::Overrun(_) => {
-                        return Err(NetlinkError::Overrun { doing: doing() });
-                    }
-                    _ => {}
-                },
-                Err(lost) => return Err(lost.into_error(doing())),
+                }
+                NetlinkPayload::Overrun(_) => {
+                    return Err(NetlinkError::Overrun { doing: doing() });
+                }
+                _ => {}
             }
         }
+        Ok(received)
+    }
+
+    /// Sends messages as one datagram and collects the answers to those of which one is expected.
+    pub(crate) async fn exchange(
+        &mut self,
+        messages: Vec<(NetlinkMessage<T>, ReplyExpectation)>,
+    ) -> Result<Vec<NetlinkMessage<T>>, Lost> {
+        // What an earlier request left behind is of no interest to this one.
+        while self.unsolicited.next().now_or_never().flatten().is_some() {}
+        let kernel = SocketAddr::new(0, 0);
+        let sent = self.handle.request_batch_with_expectation(messages, kernel);
+        let mut answers = sent.map_err(|_| Lost::Closed)?;
+        let mut received = Vec::new();
+        while let Some(answer) = self.next(&mut answers).await? {
+            received.push(answer);
+        }
+        Ok(received)
     }
 
     /// Sends requests as one datagram with one acknowledgement, for the last. Returns the refusals
@@ -169,37 +182,22 @@ where
     ) -> Result<Vec<(usize, Refusal)>, NetlinkError> {
         debug_assert!(requests.len() <= BATCH_MAX, "a batch stays below 16 KiB");
         let count = requests.len();
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        // What an earlier request left behind is of no interest to this one.
-        while self.unsolicited.next().now_or_never().flatten().is_some() {}
         let messages = requests.into_iter().enumerate().map(|(index, (message, flags))| {
-            let mut request = NetlinkMessage::new(
-                NetlinkHeader::default(),
-                NetlinkPayload::InnerMessage(message),
-            );
-            request.header.flags = NLM_F_REQUEST | flags;
             if index + 1 < count {
-                return (request, ReplyExpectation::NotExpected);
+                (message_of(message, flags), ReplyExpectation::NotExpected)
+            } else {
+                (message_of(message, flags | NLM_F_ACK), ReplyExpectation::Expected)
             }
-            request.header.flags |= NLM_F_ACK;
-            (request, ReplyExpectation::Expected)
         });
         let messages: Vec<_> = messages.collect();
-        let sent = self.handle.request_batch_with_expectation(messages, SocketAddr::new(0, 0));
-        let Ok(mut answers) = sent else {
-            return Err(NetlinkError::Closed { doing: doing() });
-        };
-        let mut last = None;
-        loop {
-            match self.next(&mut answers).await {
-                Ok(None) => break,
-                Ok(Some(answer)) => last = Some(answer),
-                Err(lost) => return Err(lost.into_error(doing())),
-            }
+        if messages.is_empty() {
+            return Ok(Vec::new());
         }
-        let Some(last) = last else {
+        let mut answers = match self.exchange(messages).await {
+            Ok(answers) => answers,
+            Err(lost) => return Err(lost.into_error(doing())),
+        };
+        let Some(last) = answers.pop() else {
             return Err(NetlinkError::Closed { doing: doing() });
         };
         self.refusals(&last, count).ok_or_else(|| NetlinkError::Overrun { doing: doing() })
@@ -252,14 +250,22 @@ where
     }
 }
 
+/// A message with its header.
+pub(crate) fn message_of<T>(message: T, flags: u16) -> NetlinkMessage<T> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message))
+}
+
 /// Why no answer came.
-enum Lost {
+#[derive(Debug)]
+pub(crate) enum Lost {
     Closed,
     Timeout,
 }
 
 impl Lost {
-    fn into_error(self, doing: String) -> NetlinkError {
+    pub(crate) fn into_error(self, doing: String) -> NetlinkError {
         match self {
             Self::Closed => NetlinkError::Closed { doing },
             Self::Timeout => NetlinkError::Timeout { doing, seconds: ANSWER_TIMEOUT.as_secs() },

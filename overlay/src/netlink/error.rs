@@ -36,6 +36,12 @@ pub enum NetlinkError {
         /// What was being done.
         doing: String,
     },
+    /// Part of a batch that failed as a whole; whether this one was carried out is not known.
+    #[error("{doing}")]
+    Unknown {
+        /// What happened to the batch.
+        doing: String,
+    },
     /// A call other than netlink failed.
     #[error("{doing}: {source}")]
     Io {
@@ -140,6 +146,7 @@ impl NetlinkError {
             Self::Timeout { .. }
             | Self::Overrun { .. }
             | Self::Closed { .. }
+            | Self::Unknown { .. }
             | Self::NamespaceGone(_)
             | Self::NotNamespace(_)
             | Self::InterfaceExists { .. }
@@ -152,6 +159,17 @@ impl NetlinkError {
     /// True when the kernel or a call answered this error number.
     pub fn is(&self, errno: nix::errno::Errno) -> bool {
         self.errno() == Some(errno as i32)
+    }
+
+    /// True when answers were lost, and the socket they were to come by is of no more use.
+    pub(crate) fn lost_answers(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout { .. }
+                | Self::Overrun { .. }
+                | Self::Closed { .. }
+                | Self::Unknown { .. }
+        )
     }
 
     pub(crate) fn io(doing: impl Into<String>, source: impl Into<std::io::Error>) -> Self {

@@ -2,9 +2,7 @@
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-};
+use netlink_packet_route::link::{InfoData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use nix::errno::Errno;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use weft_api::Mac;
@@ -191,11 +189,6 @@ pub(crate) async fn create(
 ) -> Result<(), NetlinkError> {
     let request = (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL);
     connection.change(doing, request).await
-}
-
-/// The kind's name as the kernel has it.
-pub(crate) fn is_kind(link: &Link, kind: &InfoKind) -> bool {
-    link.kind == kind.to_string()
 }
 
 /// Changes what only its kind knows: `ip link set NAME type KIND ...`.

@@ -151,6 +151,16 @@ pub fn make_pinned(path: impl AsRef<Path>) -> Result<Namespace, NetlinkError> {
     Namespace::open(path)
 }
 
+/// Makes a namespace that lasts as long as it is held open: `unshare -n`.
+///
+/// # Errors
+/// Without root.
+pub fn make_anonymous() -> Result<Namespace, NetlinkError> {
+    let make = || unshare(CloneFlags::CLONE_NEWNET).map(|()| Namespace::current());
+    let made = on_own_thread(make).and_then(|result| result.map_err(io::Error::from));
+    made.map_err(|error| NetlinkError::io("make a network namespace", error))?
+}
+
 /// True when a namespace is pinned at the path.
 pub fn is_pinned(path: impl AsRef<Path>) -> bool {
     statfs(path.as_ref()).is_ok_and(|kind| kind.filesystem_type() == NSFS_MAGIC)
