@@ -14,6 +14,7 @@ pub mod ipam_driver;
 pub mod node;
 pub mod overlay_driver;
 pub mod registry;
+pub mod lab;
 pub mod seed;
 pub mod store;
 pub mod token;

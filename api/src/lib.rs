@@ -5,6 +5,8 @@
 
 pub mod control;
 pub mod cidr;
+pub mod cidr;
+pub mod control;
 pub mod definition;
 pub mod discovery;
 pub mod driver;

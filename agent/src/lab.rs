@@ -1,0 +1,2 @@
+//! A cluster of several hosts on one machine, made of network namespaces.
+pub mod ping;
