@@ -82,7 +82,9 @@ impl App {
         let (core, inputs, Ends { handle, news }) =
             Core::new(settings, store, udp, secrets.clone(), taken, now).map_err(|error| {
                 Failure::failed(format!("state of `{}`: {error:#}", config.data_dir.display()))
-                    .with_hint("restore it from a backup, or move it away and join again as a new node")
+                    .with_hint(
+                        "restore it from a backup, or move it away and join again as a new node",
+                    )
             })?;
         let planner = Planner::new(Host {
             node: core.identity().map(|identity| identity.node).unwrap_or_default(),
@@ -113,7 +115,18 @@ impl App {
             now,
         ));
         let dispatcher = Dispatcher::new(controller.clone(), news, vanishing);
-        Ok(Self { config, core, inputs, listener, secrets, incoming, server, controller, dispatcher, overlay })
+        Ok(Self {
+            config,
+            core,
+            inputs,
+            listener,
+            secrets,
+            incoming,
+            server,
+            controller,
+            dispatcher,
+            overlay,
+        })
     }
 
     /// Runs until `stop`, or until a part that cannot be done without fails.

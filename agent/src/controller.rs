@@ -32,9 +32,9 @@ mod restore;
 mod sandboxes;
 mod tables;
 
+pub use api::Api;
 pub use dispatch::Dispatcher;
 pub use restore::RestoreOutcome;
-pub use api::Api;
 
 use inventory::Inventory;
 
@@ -131,10 +131,7 @@ impl Controller {
                 "network driver `{}` of network `{}` is not on this node",
                 definition.driver, definition.name
             ))
-            .with_hint(format!(
-                "this node has: {}",
-                self.registry.network_types().join(", ")
-            ))
+            .with_hint(format!("this node has: {}", self.registry.network_types().join(", ")))
         })
     }
 
@@ -152,8 +149,7 @@ impl Controller {
         let mut registration =
             weft_api::driver::NetworkRegistration::new(driver.capability.data_scope);
         let (options, v4, v6) = crate::overlay_driver::options::options_of(definition);
-        let created =
-            driver.driver.create_network(id, &options, &mut registration, &v4, &v6).await;
+        let created = driver.driver.create_network(id, &options, &mut registration, &v4, &v6).await;
         if let Err(error) = created {
             self.stop_using(definition).await;
             return Err(driver_error(error));
@@ -268,7 +264,9 @@ const fn kind_of(kind: Kind) -> ErrorKind {
 fn table_error(error: weft_networkdb::TableError) -> ControlError {
     use weft_networkdb::TableError as T;
     let kind = match &error {
-        T::NotAttached(_) | T::NotOwner { .. } | T::RolledBack(_) => ErrorKind::Forbidden,
+        T::NotAttached(_) | T::NotOwner { .. } | T::RolledBack(_) | T::Deleted(_) => {
+            ErrorKind::Forbidden
+        }
         T::Exists { .. } => ErrorKind::Conflict,
         T::Absent { .. } => ErrorKind::NotFound,
         T::TooLarge { .. } | T::Reserved(_) => ErrorKind::InvalidParameter,

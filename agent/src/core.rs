@@ -179,7 +179,11 @@ impl Core {
     ///
     /// # Errors
     /// The disk refused a commit. What was not committed was not told to anybody.
-    pub async fn run(mut self, mut inputs: Inputs, stop: CancellationToken) -> Result<(), StoreError> {
+    pub async fn run(
+        mut self,
+        mut inputs: Inputs,
+        stop: CancellationToken,
+    ) -> Result<(), StoreError> {
         let mut buffer = vec![0; 65_536];
         let udp = self.udp.clone();
         loop {
@@ -249,8 +253,8 @@ impl Core {
 
     fn accept(&mut self, incoming: Incoming, now: Instant) {
         let Some(node) = &mut self.node else { return };
-        let stream = StreamId(self.next_accepted);
-        self.next_accepted += 2;
+        let stream = StreamId::accepted(self.next_accepted);
+        self.next_accepted += 1;
         let from = incoming.from;
         self.streams.accept(stream, incoming);
         node.handle_stream(StreamInput::Accepted { stream, from }, now);
@@ -325,9 +329,11 @@ impl Core {
     fn wipe(&mut self, spaces: &[Space]) {
         for space in spaces {
             match self.store.load(*space) {
-                Ok(records) => self.writes.extend(
-                    records.into_iter().map(|(key, _)| Write { space: *space, key, value: None }),
-                ),
+                Ok(records) => self.writes.extend(records.into_iter().map(|(key, _)| Write {
+                    space: *space,
+                    key,
+                    value: None,
+                })),
                 Err(error) => tracing::error!(%error, ?space, "records were not removed"),
             }
         }

@@ -7,6 +7,8 @@ use bincode::config::standard;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use weft_networkdb::{FactError, FactKind, Join, JoinError, Joined, MemberState};
+use weft_overlay::netlink::connection::Connection;
+use weft_overlay::netlink::namespace::Namespace;
 use weft_overlay::netlink::uplink;
 
 use crate::node::Node;
@@ -53,8 +55,12 @@ fn encode(routes: &HostRoutes) -> Vec<u8> {
 
 /// Reads this host's routes and name servers.
 pub async fn read() -> Vec<IpNetwork> {
-    let mut routes = match uplink::routes().await {
-        Ok(routes) => routes,
+    let prefixes = async {
+        let mut connection = Connection::open(&Namespace::current()?).await?;
+        uplink::prefixes(&mut connection).await
+    };
+    let mut routes: Vec<_> = match prefixes.await {
+        Ok(prefixes) => prefixes.into_iter().collect(),
         Err(error) => {
             tracing::warn!(%error, "host routes were not read");
             Vec::new()

@@ -27,7 +27,11 @@ pub struct Identity {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identity({:?} of {:?}, {:?}, joined {})", self.node, self.cluster, self.boot, self.joined)
+        write!(
+            f,
+            "Identity({:?} of {:?}, {:?}, joined {})",
+            self.node, self.cluster, self.boot, self.joined
+        )
     }
 }
 

@@ -251,6 +251,7 @@ fn ipam_error(error: weft_ipam::Error) -> IpamError {
         | Ip::RolledBack
         | Ip::Busy
         | Ip::NoMoreBlocks(_)) => IpamError::Other(Error::unavailable(error)),
+        error @ Ip::LongName(_) => IpamError::Other(Error::invalid_parameter(error)),
     }
 }
 

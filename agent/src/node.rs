@@ -15,6 +15,7 @@ use weft_networkdb::{
     StreamInput, TableEvent, WatchId,
 };
 
+mod counters;
 mod joins;
 
 /// The channel of ipam's messages between nodes.
@@ -200,6 +201,11 @@ impl Node {
         &self.ipam
     }
 
+    /// Returns the counters of both halves, by name.
+    pub fn counters(&self) -> std::collections::BTreeMap<String, u64> {
+        counters::of(&self.db, &self.ipam)
+    }
+
     /// Changes networkdb, and settles what follows.
     pub fn with_db<T>(&mut self, now: Instant, change: impl FnOnce(&mut NetworkDb) -> T) -> T {
         let result = change(&mut self.db);
@@ -310,7 +316,7 @@ impl Node {
                 Output::Ready
             }
             Db::RolledBack { reason } => Output::RolledBack(reason),
-            Db::Alarm(alarm) => Output::Alarm(alarm.to_string()),
+            Db::Alarm(alarm) => Output::Alarm(format!("{alarm:?}")),
             Db::Overflow(bound) => Output::Overflow(format!("{bound:?}")),
         };
         self.outputs.push_back(output);

@@ -34,15 +34,48 @@ const REQUESTS_QUEUED_MAX: usize = 4096;
 /// What the task is asked.
 #[derive(Debug)]
 pub(crate) enum Request {
-    CreateNetwork { definition: Box<Definition>, answer: Answer<()> },
-    DeleteNetwork { network: NetworkId, answer: Answer<()> },
-    CreateEndpoint { network: NetworkId, endpoint: EndpointId, addresses: Addresses, answer: Answer<()> },
-    DeleteEndpoint { network: NetworkId, endpoint: EndpointId, answer: Answer<()> },
-    Join { network: NetworkId, endpoint: EndpointId, sandbox: Sandbox, answer: Answer<Vec<u8>> },
-    Leave { network: NetworkId, endpoint: EndpointId, answer: Answer<()> },
-    Event { event: EventType, network: NetworkId, key: String, value: Vec<u8> },
-    Synced { complete: bool },
-    Status { answer: oneshot::Sender<DataPathStatus> },
+    CreateNetwork {
+        definition: Box<Definition>,
+        answer: Answer<()>,
+    },
+    DeleteNetwork {
+        network: NetworkId,
+        answer: Answer<()>,
+    },
+    CreateEndpoint {
+        network: NetworkId,
+        endpoint: EndpointId,
+        addresses: Addresses,
+        answer: Answer<()>,
+    },
+    DeleteEndpoint {
+        network: NetworkId,
+        endpoint: EndpointId,
+        answer: Answer<()>,
+    },
+    Join {
+        network: NetworkId,
+        endpoint: EndpointId,
+        sandbox: Sandbox,
+        answer: Answer<Vec<u8>>,
+    },
+    Leave {
+        network: NetworkId,
+        endpoint: EndpointId,
+        answer: Answer<()>,
+    },
+    Event {
+        event: EventType,
+        network: NetworkId,
+        key: String,
+        value: Vec<u8>,
+    },
+    Synced {
+        complete: bool,
+    },
+    Status {
+        answer: oneshot::Sender<DataPathStatus>,
+    },
 }
 
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, DriverError>>;
@@ -62,7 +95,10 @@ impl OverlayDriver {
         vanished: mpsc::Sender<Vanished>,
     ) -> (Self, OverlayTask) {
         let (requests, receiver) = mpsc::channel(REQUESTS_QUEUED_MAX);
-        (Self { requests }, OverlayTask::new(planner, executor, receiver, reconcile_every, vanished))
+        (
+            Self { requests },
+            OverlayTask::new(planner, executor, receiver, reconcile_every, vanished),
+        )
     }
 
     /// Tells whether all peers are known by now, so that entries nobody named may be removed.
@@ -141,8 +177,13 @@ impl Driver for OverlayDriver {
             }
         };
         let addresses = Addresses { v4, v6, mac, stamp: stamp_from(options)?, replaces: None };
-        self.ask(|answer| Request::CreateEndpoint { network: nid, endpoint: eid, addresses, answer })
-            .await?;
+        self.ask(|answer| Request::CreateEndpoint {
+            network: nid,
+            endpoint: eid,
+            addresses,
+            answer,
+        })
+        .await?;
         if interface.mac_address().is_none() {
             interface.set_mac_address(mac)?;
         }
@@ -254,10 +295,9 @@ pub(crate) fn plan_error(error: PlanError) -> DriverError {
         PlanError::NoNetwork(id) => DriverError::NoNetwork(id.to_string()),
         PlanError::NoEndpoint(id) => DriverError::NoEndpoint(id.to_string()),
         PlanError::EndpointExists(id) => DriverError::EndpointExists(id.to_string()),
-        PlanError::NetworkBusy { network, .. } => DriverError::ActiveEndpoints {
-            name: network.to_string(),
-            id: network.to_string(),
-        },
+        PlanError::NetworkBusy { network, .. } => {
+            DriverError::ActiveEndpoints { name: network.to_string(), id: network.to_string() }
+        }
         error @ (PlanError::NetworkExists(_)
         | PlanError::VniTaken { .. }
         | PlanError::NameTaken(..)
@@ -275,6 +315,7 @@ pub(crate) fn plan_error(error: PlanError) -> DriverError {
         | PlanError::NoAddress(_)
         | PlanError::AddressOutside { .. }
         | PlanError::TwoSegments(..)
+        | PlanError::WrongFamily(_)
         | PlanError::BadMac(_)
         | PlanError::BadInterfaceName(_)) => Error::invalid_parameter(error).into(),
     }

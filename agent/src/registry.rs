@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use weft_api::driver::{
-    Capability, Driver, DriverCallback, DriverError, PluginGetter, Scope,
-};
+use weft_api::driver::{Capability, Driver, DriverCallback, DriverError, PluginGetter, Scope};
 use weft_api::ipam::{Capability as IpamCapability, Ipam, IpamError, Registerer};
 
 /// A registered network driver.

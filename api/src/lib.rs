@@ -3,8 +3,6 @@
 //! Nothing here acts. The crates that do (`networkdb`, `ipam`, `overlay`, `agent`) speak to each
 //! other in these types, and in no others.
 
-pub mod control;
-pub mod cidr;
 pub mod cidr;
 pub mod control;
 pub mod definition;

@@ -1,6 +1,7 @@
 //! The state machine.
 
 mod asks;
+mod bindings;
 mod blocks;
 mod donor;
 mod facts;

@@ -99,6 +99,10 @@ impl Pool {
         self.endpoints.get(&at).map(|bound| bound.endpoint)
     }
 
+    pub(crate) fn endpoint_offsets(&self) -> impl Iterator<Item = (u128, EndpointId)> {
+        self.endpoints.iter().map(|(&at, bound)| (at, bound.endpoint))
+    }
+
     pub(crate) fn of_endpoint(&self, endpoint: EndpointId) -> Option<u128> {
         self.by_endpoint.get(&endpoint).copied()
     }

@@ -1,6 +1,7 @@
 //! Replication of entries and facts: push on change, hash, digest, delta (DESIGN 4.2, 4.3).
 
 mod attachment;
+mod counting;
 mod delta;
 mod digest;
 mod entries;

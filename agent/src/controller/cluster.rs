@@ -34,9 +34,10 @@ impl Controller {
     }
 
     pub(crate) async fn join_cluster(&self, request: JoinRequest) -> Answer<ClusterResource> {
-        let token: Token = request.token.reveal().parse().map_err(|error: crate::token::TokenError| {
-            ControlError::invalid(error.to_string()).with_hint(error.hint())
-        })?;
+        let token: Token =
+            request.token.reveal().parse().map_err(|error: crate::token::TokenError| {
+                ControlError::invalid(error.to_string()).with_hint(error.hint())
+            })?;
         if request.seeds.is_empty() {
             return Err(ControlError::invalid("no member to ask was named")
                 .with_hint("give the address of at least one member"));
@@ -171,9 +172,8 @@ impl Controller {
             .await?;
         let mut pools: BTreeMap<Space, IpamPool> = BTreeMap::new();
         for holding in holdings {
-            let pool = pools
-                .entry(holding.space)
-                .or_insert_with(|| empty_pool(&holding.space, &networks));
+            let pool =
+                pools.entry(holding.space).or_insert_with(|| empty_pool(&holding.space, &networks));
             add_holding(pool, &holding, &names, me);
         }
         Ok(pools.into_values().collect())
@@ -188,9 +188,10 @@ fn add_holding(
 ) {
     let count = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
     if holding.owner == me {
-        pool.used = count(holding.used.unwrap_or(0));
-        pool.free = count(holding.free.unwrap_or(0));
-        pool.resting = count(holding.resting.unwrap_or(0));
+        let local = holding.local;
+        pool.used = count(local.map_or(0, |local| local.used));
+        pool.free = count(local.map_or(0, |local| local.free));
+        pool.resting = count(local.map_or(0, |local| local.resting));
     }
     pool.size = pool.size.saturating_add(count(holding.owned));
     pool.shares.push(IpamShare {
@@ -316,7 +317,9 @@ fn membership_error(error: MembershipError) -> ControlError {
                 JoinRefusal::Version { .. } => {
                     (ErrorKind::Forbidden, "run the same version on all nodes")
                 }
-                JoinRefusal::Full(_) => (ErrorKind::Unavailable, "nodes that are gone must leave first"),
+                JoinRefusal::Full(_) => {
+                    (ErrorKind::Unavailable, "nodes that are gone must leave first")
+                }
                 JoinRefusal::Left(_) | JoinRefusal::Forgotten(_) | JoinRefusal::RolledBack(_) => {
                     (ErrorKind::Forbidden, "join again: the node takes a new id")
                 }

@@ -31,7 +31,10 @@ impl std::fmt::Debug for Registrations {
 }
 
 impl Registrations {
-    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<(NetworkId, String), Registration>) -> T) -> T {
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut BTreeMap<(NetworkId, String), Registration>) -> T,
+    ) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -188,9 +191,7 @@ impl Dispatcher {
             Change::Update => EventType::Update,
             Change::Delete => EventType::Delete,
         };
-        self.controller
-            .notify(kind, event.network, &event.table, &event.key, &event.value)
-            .await;
+        self.controller.notify(kind, event.network, &event.table, &event.key, &event.value).await;
     }
 
     async fn deleted(&self, network: NetworkId) {

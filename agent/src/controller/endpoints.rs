@@ -45,7 +45,8 @@ impl Controller {
             .filter(|endpoint| filter.matches(&endpoint.id.to_string(), &endpoint.name))
             .map(Endpoint::resource)
             .collect();
-        endpoints.sort_by(|one, other| (&one.network, &one.name).cmp(&(&other.network, &other.name)));
+        endpoints
+            .sort_by(|one, other| (&one.network, &one.name).cmp(&(&other.network, &other.name)));
         Ok(endpoints)
     }
 
@@ -73,19 +74,23 @@ impl Controller {
     ) -> Answer<Endpoint> {
         let definition = self.definition(network).await?;
         let id = definition.id;
-        if self.node(move |node, _| node.db().frozen(id)).await? {
+        if self.node(move |node, _| node.db().is_frozen(id)).await? {
             return Err(ControlError::forbidden(format!(
                 "network `{}` is frozen: another network has its name or pool since two halves \
                  of the cluster met",
                 definition.name
             ))
-            .with_hint("use the other network, or delete one of the two; `weft doctor` names them"));
+            .with_hint(
+                "use the other network, or delete one of the two; `weft doctor` names them",
+            ));
         }
         let wanted = wanted_addresses(&definition, &request.addresses)?;
         if let Some(mac) = request.mac
             && !mac.is_unicast()
         {
-            return Err(ControlError::invalid(format!("MAC address `{mac}` is not one interface's")));
+            return Err(ControlError::invalid(format!(
+                "MAC address `{mac}` is not one interface's"
+            )));
         }
         let eid = EndpointId::from_bytes(
             crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
@@ -117,7 +122,10 @@ impl Controller {
             self.use_network(definition).await?
         };
         let ipam = self.registry.ipam(&definition.ipam).ok_or_else(|| {
-            ControlError::not_found(format!("IPAM driver `{}` is not on this node", definition.ipam))
+            ControlError::not_found(format!(
+                "IPAM driver `{}` is not on this node",
+                definition.ipam
+            ))
         })?;
         let allocated = self.allocate(&*ipam, definition, id, wanted).await?;
         let made = self.make_allocated(driver, definition, id, name, &allocated, request).await;
@@ -226,6 +234,13 @@ impl Controller {
         }
     }
 
+    /// Deletes an endpoint that is in no sandbox.
+    pub(super) async fn remove_endpoint(&self, id: EndpointId) -> Answer<()> {
+        let _turn = self.locks.lock(format!("endpoint/{id}")).await;
+        let endpoint = self.current(id)?;
+        self.end_endpoint(endpoint).await
+    }
+
     pub(super) async fn end_endpoint(&self, endpoint: Endpoint) -> Answer<()> {
         if let Some(sandbox) = &endpoint.sandbox {
             return Err(ControlError::forbidden(format!(
@@ -235,8 +250,7 @@ impl Controller {
             .with_hint("`weft endpoint leave` first, or `weft detach` to do both"));
         }
         let network = endpoint.network;
-        let definition =
-            self.node(move |node, _| node.db().definition(network).cloned()).await?;
+        let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
         if let Some(definition) = &definition {
             if let Ok(driver) = self.driver_of(definition)
                 && let Err(error) = driver.driver.delete_endpoint(network, endpoint.id).await
@@ -289,10 +303,7 @@ struct Wanted<'d> {
     v6: Option<IpAddr>,
 }
 
-fn wanted_addresses<'d>(
-    definition: &'d Definition,
-    asked: &[IpAddr],
-) -> Answer<Wanted<'d>> {
+fn wanted_addresses<'d>(definition: &'d Definition, asked: &[IpAddr]) -> Answer<Wanted<'d>> {
     let mut wanted = Wanted { segments: segments(definition), v4: None, v6: None };
     for address in asked {
         let slot = if address.is_ipv4() { &mut wanted.v4 } else { &mut wanted.v6 };
@@ -300,7 +311,9 @@ fn wanted_addresses<'d>(
             return Err(ControlError::invalid("an endpoint has one address of each family")
                 .with_hint("give --ip at most once for IPv4 and once for IPv6"));
         }
-        wanted.segments.retain(|segment| segment.iter().any(|subnet| subnet.pool.contains(*address)));
+        wanted
+            .segments
+            .retain(|segment| segment.iter().any(|subnet| subnet.pool.contains(*address)));
         if wanted.segments.is_empty() {
             let pools: Vec<_> = definition.subnets.iter().map(|s| s.pool.to_string()).collect();
             return Err(ControlError::invalid(format!(
@@ -331,9 +344,8 @@ fn segments(definition: &Definition) -> Vec<Vec<&Subnet>> {
 fn check_name(name: &str) -> Answer<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
-        return Err(ControlError::invalid(format!("endpoint name `{name}` is not allowed")).with_hint(
-            format!("use 1 to {NAME_BYTES_MAX} letters, digits, `_`, `.` and `-`"),
-        ));
+        return Err(ControlError::invalid(format!("endpoint name `{name}` is not allowed"))
+            .with_hint(format!("use 1 to {NAME_BYTES_MAX} letters, digits, `_`, `.` and `-`")));
     }
     Ok(())
 }

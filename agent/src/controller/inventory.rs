@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
-use weft_api::control::{
-    EndpointResource, EndpointState, SandboxId, SandboxResource, StaticRoute,
-};
+use weft_api::control::{EndpointResource, EndpointState, SandboxId, SandboxResource, StaticRoute};
 use weft_api::{EndpointId, Mac, NetworkId, Space, Stamp, Write};
 
 /// An endpoint, as the controller keeps it.
@@ -181,7 +179,10 @@ impl Inventory {
     }
 
     /// Returns the endpoints joined to a sandbox.
-    pub fn in_sandbox<'a>(&'a self, key: &'a str) -> impl Iterator<Item = (&'a Endpoint, &'a Sandbox)> {
+    pub fn in_sandbox<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> impl Iterator<Item = (&'a Endpoint, &'a Sandbox)> {
         self.endpoints
             .values()
             .filter_map(|endpoint| Some((endpoint, endpoint.sandbox.as_ref()?)))

@@ -35,7 +35,7 @@ impl Controller {
             .node(|node, _| {
                 node.db()
                     .definitions()
-                    .map(|definition| (definition.clone(), node.db().frozen(definition.id)))
+                    .map(|definition| (definition.clone(), node.db().is_frozen(definition.id)))
                     .collect::<Vec<_>>()
             })
             .await?;
@@ -55,7 +55,7 @@ impl Controller {
     ) -> Answer<NetworkResource> {
         let definition = self.definition(network).await?;
         let id = definition.id;
-        let frozen = self.node(move |node, _| node.db().frozen(id)).await?;
+        let frozen = self.node(move |node, _| node.db().is_frozen(id)).await?;
         let mut resource = self.network_resource(definition, frozen);
         if detail == Detail::Verbose {
             resource.detail = Some(self.node(move |node, _| network_detail(node, id)).await?);
@@ -166,9 +166,7 @@ impl Controller {
             origins: Vec::new(),
             blocks: Vec::new(),
         };
-        let filled = self
-            .fill(&mut draft, &request.subnets, request.ipv6, existing.as_ref())
-            .await;
+        let filled = self.fill(&mut draft, &request.subnets, request.ipv6, existing.as_ref()).await;
         if let Err(error) = filled {
             self.return_blocks(draft.blocks).await?;
             return Err(error);
@@ -186,7 +184,8 @@ impl Controller {
         let mut wanted: Vec<(Option<&SubnetRequest>, BlockWant)> = asked
             .iter()
             .map(|subnet| {
-                let want = if subnet.pool.is_ipv4() { BlockWant::Default4 } else { BlockWant::Default6 };
+                let want =
+                    if subnet.pool.is_ipv4() { BlockWant::Default4 } else { BlockWant::Default6 };
                 (Some(subnet), want)
             })
             .collect();
@@ -221,9 +220,7 @@ impl Controller {
             let (pool, origin) = match (subnet, theirs) {
                 (Some(subnet), _) => (subnet.pool, Origin::Asked),
                 (None, Some(theirs)) => (theirs.pool, Origin::Default),
-                (None, None) => {
-                    (self.take_pool(want, &mut draft.blocks).await?, Origin::Default)
-                }
+                (None, None) => (self.take_pool(want, &mut draft.blocks).await?, Origin::Default),
             };
             let gateway = subnet
                 .and_then(|subnet| subnet.gateway)
@@ -329,21 +326,26 @@ impl Controller {
                 "network `{name}` exists already with another shape (id {})",
                 id.short()
             ))
-            .with_hint(format!("`weft network inspect {name}` shows it; take another name or agree")),
-            ClaimError::PoolOverlap { pool, other_pool, other } => ControlError::forbidden(format!(
-                "subnet `{pool}` overlaps `{other_pool}` of network `{other}`"
-            ))
-            .with_hint("`weft network ls` shows the pools in use; leave --subnet out for a free one"),
-            ClaimError::InUse { network: _, nodes } => ControlError::forbidden(format!(
-                "the network is in use on `{}`",
-                of(&nodes)
-            ))
-            .with_hint("detach its endpoints there first"),
+            .with_hint(format!(
+                "`weft network inspect {name}` shows it; take another name or agree"
+            )),
+            ClaimError::PoolOverlap { pool, other_pool, other } => ControlError::forbidden(
+                format!("subnet `{pool}` overlaps `{other_pool}` of network `{other}`"),
+            )
+            .with_hint(
+                "`weft network ls` shows the pools in use; leave --subnet out for a free one",
+            ),
+            ClaimError::InUse { network: _, nodes } => {
+                ControlError::forbidden(format!("the network is in use on `{}`", of(&nodes)))
+                    .with_hint("detach its endpoints there first")
+            }
             ClaimError::Unanswered { members } => ControlError::new(
                 ErrorKind::Timeout,
                 format!("no answer from `{}`", of(&members)),
             )
-            .with_hint("try again when they answer or are declared failed; `weft members` shows them"),
+            .with_hint(
+                "try again when they answer or are declared failed; `weft members` shows them",
+            ),
             ClaimError::NoSuchNetwork(id) => {
                 ControlError::not_found(format!("network `{id}` does not exist any more"))
             }
@@ -367,8 +369,11 @@ fn unknown_driver(what: &str, name: &str, known: &[String]) -> ControlError {
 fn validate(request: &NetworkCreate) -> Answer<()> {
     let name = &request.name;
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Err(ControlError::invalid(format!("network name `{name}` has {} bytes", name.len()))
-            .with_hint(format!("use 1 to {NAME_BYTES_MAX} bytes")));
+        return Err(ControlError::invalid(format!(
+            "network name `{name}` has {} bytes",
+            name.len()
+        ))
+        .with_hint(format!("use 1 to {NAME_BYTES_MAX} bytes")));
     }
     let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if !name.chars().all(fits) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
@@ -444,14 +449,12 @@ fn explicit_vnis(options: &BTreeMap<String, String>) -> Answer<Vec<Vni>> {
     let Some(list) = options.get(VXLAN_IDS) else { return Ok(Vec::new()) };
     list.split(',')
         .map(|part| {
-            part.trim()
-                .parse::<u32>()
-                .ok()
-                .and_then(|number| Vni::new(number).ok())
-                .ok_or_else(|| {
+            part.trim().parse::<u32>().ok().and_then(|number| Vni::new(number).ok()).ok_or_else(
+                || {
                     ControlError::invalid(format!("option `{VXLAN_IDS}` has no VNI in `{part}`"))
                         .with_hint("use numbers from 1 to 16777215, separated by commas")
-                })
+                },
+            )
         })
         .collect()
 }

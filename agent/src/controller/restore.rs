@@ -38,11 +38,14 @@ impl Controller {
             .core(|core, _| core.load(weft_api::Space::Controller))
             .await?
             .map_err(|error| weft_api::control::ControlError::internal(error.to_string()))?;
-        self.inventory()
-            .restore(&records)
-            .map_err(|error| weft_api::control::ControlError::internal(format!("an endpoint record does not decode: {error}")))?;
+        self.inventory().restore(&records).map_err(|error| {
+            weft_api::control::ControlError::internal(format!(
+                "an endpoint record does not decode: {error}"
+            ))
+        })?;
         let endpoints: Vec<Endpoint> = self.inventory().endpoints().cloned().collect();
-        let mut outcome = RestoreOutcome { endpoints: endpoints.len(), ..RestoreOutcome::default() };
+        let mut outcome =
+            RestoreOutcome { endpoints: endpoints.len(), ..RestoreOutcome::default() };
         for endpoint in endpoints {
             let id = endpoint.id;
             match self.restore_endpoint(endpoint).await {
@@ -191,9 +194,8 @@ impl Controller {
     /// not overlap them.
     pub(super) async fn publish_host_routes(&self) {
         let routes = crate::host_routes::read().await;
-        let published = self
-            .node(move |node, now| crate::host_routes::publish(node, &routes, now))
-            .await;
+        let published =
+            self.node(move |node, now| crate::host_routes::publish(node, &routes, now)).await;
         if let Ok(Err(error)) = published {
             tracing::warn!(%error, "host routes were not told");
         }

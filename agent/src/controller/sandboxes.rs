@@ -41,7 +41,10 @@ impl Controller {
             .node(move |node, _| node.db().definition(network).cloned())
             .await?
             .ok_or_else(|| {
-                ControlError::not_found(format!("network `{}` does not exist any more", endpoint.network_name))
+                ControlError::not_found(format!(
+                    "network `{}` does not exist any more",
+                    endpoint.network_name
+                ))
             })?;
         let namespace = open(&request.netns)?;
         let ifname = match request.ifname {
@@ -121,13 +124,14 @@ impl Controller {
                     .entry(network, &table, &key)
                     .filter(|entry| entry.owner == own)
                     .map(|entry| entry.value.to_vec());
-                let written = match standing {
-                    Some(standing) if standing == value => Ok(()),
-                    Some(_) => node
-                        .with_db(now, |db| db.update_entry(network, &table, &key, value, now)),
-                    None => node
-                        .with_db(now, |db| db.create_entry(network, &table, &key, value, now)),
-                };
+                let written =
+                    match standing {
+                        Some(standing) if standing == value => Ok(()),
+                        Some(_) => node
+                            .with_db(now, |db| db.update_entry(network, &table, &key, value, now)),
+                        None => node
+                            .with_db(now, |db| db.create_entry(network, &table, &key, value, now)),
+                    };
                 written.map_err(table_error)?;
                 published.push((table, key));
             }
@@ -215,11 +219,10 @@ impl Controller {
         self.inventory().put(endpoint);
     }
 
-    fn current(&self, id: EndpointId) -> Answer<Endpoint> {
-        self.inventory()
-            .get(id)
-            .cloned()
-            .ok_or_else(|| ControlError::not_found(format!("endpoint `{id}` does not exist any more")))
+    pub(super) fn current(&self, id: EndpointId) -> Answer<Endpoint> {
+        self.inventory().get(id).cloned().ok_or_else(|| {
+            ControlError::not_found(format!("endpoint `{id}` does not exist any more"))
+        })
     }
 
     /// Returns the sandbox's id, and whether its default routes are still to be had.
@@ -296,7 +299,8 @@ async fn interfaces(namespace: &Namespace) -> Answer<Vec<String>> {
 
 async fn checked_ifname(namespace: &Namespace, name: String) -> Answer<String> {
     let fits = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
-    if name.is_empty() || name.len() > 15 || !name.chars().all(fits) || name == "." || name == ".." {
+    if name.is_empty() || name.len() > 15 || !name.chars().all(fits) || name == "." || name == ".."
+    {
         return Err(ControlError::invalid(format!("`{name}` cannot name an interface"))
             .with_hint("use 1 to 15 letters or digits, such as eth0"));
     }

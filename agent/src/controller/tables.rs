@@ -141,10 +141,8 @@ impl Controller {
             table: query.table.clone(),
             ..WatchFilter::default()
         };
-        let (id, mut events) = self
-            .core(move |core, _| core.watch(filter))
-            .await?
-            .ok_or_else(super::no_cluster)?;
+        let (id, mut events) =
+            self.core(move |core, _| core.watch(filter)).await?.ok_or_else(super::no_cluster)?;
         let (lines, receiver) = mpsc::channel(LINES_QUEUED_MAX);
         tokio::spawn(async move {
             loop {
@@ -192,7 +190,9 @@ impl Controller {
         let fits = |c: char| c.is_ascii_graphic() && c != '/';
         if table.is_empty() || table.len() > TABLE_BYTES_MAX || !table.chars().all(fits) {
             return Err(ControlError::invalid(format!("table name `{table}` is not allowed"))
-                .with_hint(format!("use 1 to {TABLE_BYTES_MAX} printable letters, without a slash")));
+                .with_hint(format!(
+                    "use 1 to {TABLE_BYTES_MAX} printable letters, without a slash"
+                )));
         }
         if table == weft_overlay::PEER_TABLE
             || self.registrations.tables(definition.id).iter().any(|name| name == table)

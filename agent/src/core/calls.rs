@@ -73,16 +73,16 @@ impl Core {
     pub fn claim(&mut self, body: ClaimBody, answer: oneshot::Sender<Outcome>, now: Instant) {
         let Some(node) = &mut self.node else { return };
         // The outcome is an output of the node, so it comes after this entry stands.
-        let id = node.with_db(now, |db| db.claim(body, now));
+        let id = node.with_db(now, |db| match body {
+            ClaimBody::Define { definition, origins } => db.define(definition, origins, now),
+            ClaimBody::Delete(network) => db.undefine(network, now),
+        });
         self.claims.insert(id, answer);
     }
 
     /// Follows entries; first what there is, then what changes. The channel ends when the
     /// receiver falls behind or the node leaves its cluster.
-    pub fn watch(
-        &mut self,
-        filter: WatchFilter,
-    ) -> Option<(WatchId, mpsc::Receiver<TableEvent>)> {
+    pub fn watch(&mut self, filter: WatchFilter) -> Option<(WatchId, mpsc::Receiver<TableEvent>)> {
         let node = self.node.as_mut()?;
         let id = node.with_db(Instant::now(), |db| db.watch(filter));
         let (sender, receiver) = mpsc::channel(WATCH_QUEUED_MAX);

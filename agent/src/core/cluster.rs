@@ -137,11 +137,7 @@ impl Core {
     }
 
     /// Hands everything over and leaves; the answer comes when the members know.
-    pub fn leave(
-        &mut self,
-        answer: oneshot::Sender<Result<(), MembershipError>>,
-        now: Instant,
-    ) {
+    pub fn leave(&mut self, answer: oneshot::Sender<Result<(), MembershipError>>, now: Instant) {
         if self.joining.is_some() || self.leaving.is_some() {
             drop(answer.send(Err(MembershipError::Busy)));
         } else if let Some(node) = &mut self.node {

@@ -187,7 +187,7 @@ async fn carry(
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::debug!(stream = stream.0, %error, "stream broke");
+                    tracing::debug!(%stream, %error, "stream broke");
                     return;
                 }
             }
@@ -196,7 +196,7 @@ async fn carry(
     let send = async {
         while let Some(frame) = frames.recv().await {
             if let Err(error) = writer.write_frame(&frame).await {
-                tracing::debug!(stream = stream.0, %error, "stream broke");
+                tracing::debug!(%stream, %error, "stream broke");
                 return;
             }
         }

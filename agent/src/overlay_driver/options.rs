@@ -90,9 +90,8 @@ pub fn definition_from(
         .into_iter()
         .zip(vnis)
         .map(|(data, vni)| {
-            let pool = data
-                .pool
-                .ok_or_else(|| Error::invalid_parameter("a subnet without a pool"))?;
+            let pool =
+                data.pool.ok_or_else(|| Error::invalid_parameter("a subnet without a pool"))?;
             Ok(Subnet {
                 pool,
                 gateway: data.gateway.map(|gateway| gateway.ip()),
@@ -107,7 +106,10 @@ pub fn definition_from(
         })
         .collect::<Result<Vec<_>, Error>>()?;
     let mtu = text(options, MTU)
-        .map(|text| text.parse().map_err(|_| Error::invalid_parameter(format!("{MTU} `{text}` is no number"))))
+        .map(|text| {
+            text.parse()
+                .map_err(|_| Error::invalid_parameter(format!("{MTU} `{text}` is no number")))
+        })
         .transpose()?;
     Ok(Definition {
         id,

@@ -78,7 +78,12 @@ struct Planned {
 enum Then {
     Answer(Answer<()>),
     /// A join that is undone when one of its operations fails.
-    Join { network: NetworkId, endpoint: EndpointId, record: Vec<u8>, answer: Answer<Vec<u8>> },
+    Join {
+        network: NetworkId,
+        endpoint: EndpointId,
+        record: Vec<u8>,
+        answer: Answer<Vec<u8>>,
+    },
 }
 
 impl OverlayTask {

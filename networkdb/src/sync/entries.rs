@@ -168,7 +168,7 @@ impl Sync {
         (!self.peers.is_hidden(counted.owner)).then_some(counted)
     }
 
-    fn readable(&self, network: NetworkId) -> Option<&Shelf> {
+    pub(crate) fn readable(&self, network: NetworkId) -> Option<&Shelf> {
         let readable = network != ATTACHMENTS && self.is_attached(network);
         self.shelves.get(&network).filter(|_| readable)
     }
@@ -200,7 +200,7 @@ impl Sync {
     }
 }
 
-fn to_entry(network: NetworkId, at: &EntryKey, counted: Counted) -> Entry {
+pub(crate) fn to_entry(network: NetworkId, at: &EntryKey, counted: Counted) -> Entry {
     let Counted { owner, seq, stamp, value } = counted;
     Entry { network, table: at.table.clone(), key: at.key.clone(), value, owner, seq, stamp }
 }
