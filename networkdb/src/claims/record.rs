@@ -12,6 +12,7 @@ use weft_api::{NodeId, Space, Write};
 
 use super::RestoreError;
 use super::message::{ClaimBody, ClaimId};
+use crate::wire::codec;
 
 /// No record is larger: a definition is refused before it comes near.
 const MAX_RECORD: usize = 64 * 1024;
@@ -49,16 +50,14 @@ pub(super) enum Record {
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, bincode::config::standard())
-        .expect("memory takes any of our records")
+    codec::encode(value).expect("a claim is far below the codec's limit")
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let config = bincode::config::standard().with_limit::<MAX_RECORD>();
-    match bincode::serde::decode_from_slice(bytes, config) {
-        Ok((value, read)) if read == bytes.len() => Some(value),
-        Ok(_) | Err(_) => None,
+    if bytes.len() > MAX_RECORD {
+        return None;
     }
+    codec::decode(bytes).ok()
 }
 
 pub(super) fn put_meta(meta: &Meta) -> Write {
