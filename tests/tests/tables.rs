@@ -115,7 +115,7 @@ fn entries_reach_all_in_spite_of_loss() {
                     .unwrap();
             }
         }
-        cluster.until(seconds(10), "all agree", |c| {
+        cluster.until(seconds(20), "all agree", |c| {
             let first = contents(c, 0);
             first.len() == 33 && c.running().all(|host| contents(c, host) == first)
         });
