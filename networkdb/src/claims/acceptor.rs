@@ -66,11 +66,12 @@ impl Claims {
         now: Instant,
     ) {
         for (claim, body) in claims {
-            let known = claim.node == self.node
+            let skip = claim.node == self.node
                 || self.held.contains_key(&claim)
                 || view.standing(claim.node) == Standing::Gone
-                || is_done(body.subject(), view);
-            if !known && self.held.len() < MAX_HELD {
+                || is_done(body.subject(), view)
+                || conflict::broken_bound(&body).is_some();
+            if !skip && self.held.len() < MAX_HELD {
                 self.hold(claim, HeldRecord { promise: Promise::Heard, body }, now);
             }
         }
@@ -165,6 +166,9 @@ impl Claims {
 
     /// Finds what, other than a claim, is against `body`.
     pub(super) fn fact_against(&self, body: &ClaimBody, view: &dyn View) -> Option<Refusal> {
+        if conflict::broken_bound(body).is_some() {
+            return Some(Refusal::Invalid);
+        }
         match body {
             ClaimBody::Define { definition, .. } => objection_to_definition(definition, view),
             ClaimBody::Delete(network) => self.objection_to_delete(*network, view),
@@ -252,9 +256,6 @@ fn replaces(newer: ClaimId, older: ClaimId) -> bool {
 }
 
 fn objection_to_definition(definition: &Definition, view: &dyn View) -> Option<Refusal> {
-    if conflict::broken_bound(definition).is_some() {
-        return Some(Refusal::Invalid);
-    }
     if view.is_deleted(definition.id) {
         return Some(Refusal::Deleted);
     }

@@ -104,7 +104,7 @@ impl Claims {
         }
         match body {
             ClaimBody::Define { definition, .. } => {
-                conflict::broken_bound(definition).map(|what| invalid(definition, what))
+                conflict::broken_bound(body).map(|what| invalid(definition, what))
             }
             ClaimBody::Delete(id) if view.is_defined(*id) && !view.is_deleted(*id) => None,
             ClaimBody::Delete(id) => Some(ClaimError::NoSuchNetwork(*id)),

@@ -4,7 +4,7 @@ use ipnetwork::IpNetwork;
 use weft_api::{Definition, Subnet};
 
 use super::message::{ClaimBody, Origin};
-use super::record;
+use crate::wire::codec;
 
 /// The IPAM driver whose pools are the cluster-wide address space; a third party's driver
 /// guards its own.
@@ -81,8 +81,18 @@ pub(super) fn same_shape(mine: &Definition, origins: &[Origin], other: &Definiti
         && fits(true)
 }
 
-/// Finds the bound that a definition breaks.
-pub(super) fn broken_bound(definition: &Definition) -> Option<&'static str> {
+/// Finds the bound that a claim breaks.
+pub(super) fn broken_bound(body: &ClaimBody) -> Option<&'static str> {
+    match body {
+        ClaimBody::Define { definition, origins } if origins.len() <= definition.subnets.len() => {
+            broken_by(definition)
+        }
+        ClaimBody::Define { .. } => Some("it says of no more than its subnets who chose them"),
+        ClaimBody::Delete(_) => None,
+    }
+}
+
+fn broken_by(definition: &Definition) -> Option<&'static str> {
     if definition.name.is_empty() || definition.name.len() > MAX_NAME {
         return Some("its name has 1 to 128 bytes");
     }
@@ -95,7 +105,7 @@ pub(super) fn broken_bound(definition: &Definition) -> Option<&'static str> {
     if overlap_within(&definition.subnets) {
         return Some("its own pools do not overlap");
     }
-    if record::encode(definition).len() > MAX_ENCODED {
+    if codec::encode(definition).map_or(true, |bytes| bytes.len() > MAX_ENCODED) {
         return Some("it fits 16 KiB");
     }
     None

@@ -14,9 +14,6 @@ use super::RestoreError;
 use super::message::{ClaimBody, ClaimId};
 use crate::wire::codec;
 
-/// No record is larger: a definition is refused before it comes near.
-const MAX_RECORD: usize = 64 * 1024;
-
 /// What outlives every claim.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Meta {
@@ -50,13 +47,10 @@ pub(super) enum Record {
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    codec::encode(value).expect("a claim is far below the codec's limit")
+    codec::encode(value).expect("what is kept was bounded when it came")
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    if bytes.len() > MAX_RECORD {
-        return None;
-    }
     codec::decode(bytes).ok()
 }
 

@@ -242,6 +242,9 @@ fn a_definition_that_breaks_a_bound_is_refused_by_its_own_node_and_by_others() {
         options: [("a".to_owned(), "b".repeat(20_000))].into(),
         ..definition(1, "blue", "10.1.0.0/16")
     };
+    let origins = vec![Origin::Asked; 2];
+    let mut cases =
+        vec![ClaimBody::Define { definition: definition(1, "blue", "10.1.0.0/16"), origins }];
     for definition in [
         definition(1, "", "10.1.0.0/16"),
         definition(1, &"x".repeat(129), "10.1.0.0/16"),
@@ -250,12 +253,15 @@ fn a_definition_that_breaks_a_bound_is_refused_by_its_own_node_and_by_others() {
         twice,
         huge,
     ] {
-        let body = ClaimBody::Define { definition, origins: vec![] };
+        cases.push(ClaimBody::Define { definition, origins: vec![] });
+    }
+    for body in cases {
         let claim = cluster.submit(1, body.clone());
         let refused = outcome(&cluster, 1, claim);
         assert!(matches!(refused, Outcome::Refused(ClaimError::Invalid { .. })), "{refused:?}");
         let claim = ClaimId { node: id(1), number: 99 };
-        cluster.deliver(1, 2, Message::Propose { claim, round: 0, body });
+        cluster.deliver(1, 2, Message::Propose { claim, round: 0, body: body.clone() });
+        cluster.deliver(1, 2, Message::Pending { claims: vec![(claim, body)] });
         assert!(cluster.node(2).disk.is_empty());
     }
 }
