@@ -26,7 +26,7 @@ use crate::gossip::streams::{self, SharedSecrets};
 use crate::ipam_driver::{self, WeftIpam};
 use crate::overlay_driver::{NETWORK_TYPE, OverlayDriver, OverlayTask};
 use crate::registry::Registry;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Streams that peers opened and the core has not taken yet.
 const INCOMING_QUEUED_MAX: usize = 64;

@@ -14,9 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_api::{Definition, NetworkId, Space, Write};
-use weft_networkdb::{
-    ClaimId, JoinRefusal, MemberEvent, Outcome, StreamId, StreamInput, TableEvent, WatchId,
-};
+use weft_networkdb::{ClaimId, MemberEvent, Outcome, StreamId, StreamInput, TableEvent, WatchId};
 
 use crate::gossip::streams::{Incoming, SharedSecrets, Streams};
 use crate::identity::Identity;

@@ -110,9 +110,7 @@ fn entries_reach_all_in_spite_of_loss() {
         for n in 0..50 {
             if n % 3 == 0 {
                 let key = format!("key-{n}");
-                cluster
-                    .act(n % 8, |db, now| db.delete_entry(NET, TABLE, &key, now))
-                    .unwrap();
+                cluster.act(n % 8, |db, now| db.delete_entry(NET, TABLE, &key, now)).unwrap();
             }
         }
         cluster.until(seconds(20), "all agree", |c| {

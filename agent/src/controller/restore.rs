@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use weft_api::{Definition, EndpointId, NetworkId};
+use weft_api::{EndpointId, NetworkId};
 use weft_ipam::Purpose;
 
 use super::Controller;
@@ -199,10 +199,5 @@ impl Controller {
         if let Ok(Err(error)) = published {
             tracing::warn!(%error, "host routes were not told");
         }
-    }
-
-    /// Returns the definition of a network in force.
-    pub(super) async fn definition_of(&self, network: NetworkId) -> Answer<Option<Definition>> {
-        self.node(move |node, _| node.db().definition(network).cloned()).await
     }
 }

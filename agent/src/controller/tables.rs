@@ -162,7 +162,7 @@ impl Controller {
                 }
             }
             // The agent is stopping if the core does not take it.
-            drop(self.core.call(move |core, _| core.unwatch(id)).await);
+            let _ = self.core.call(move |core, _| core.unwatch(id)).await;
         });
         Ok(receiver)
     }

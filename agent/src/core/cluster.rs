@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio::sync::oneshot;
 use weft_api::{Space, Write};
 use weft_ipam::ClusterPools;
-use weft_networkdb::{JoinRefusal, Key, KeyRing, RolledBackBy};
+use weft_networkdb::{JoinRefusal, Key, KeyRing, MemberState, RolledBackBy};
 
 use super::{Core, News};
 use crate::gossip::noise::Secrets;
@@ -194,14 +194,53 @@ impl Core {
     /// This NodeId was seen with another life: it may not write, allocate or donate any more.
     pub(super) fn rolled_back(&mut self, reason: RolledBackBy) {
         let Some(identity) = self.identity.clone() else { return };
-        let text = format!(
-            "node {} was rolled back or cloned ({reason:?}): it takes no more part in the cluster; \
-             `weft leave`-less removal: join again as a new node, then forget the old one",
-            identity.node
-        );
+        let seeds = self.live_members();
+        self.end_membership();
+        let removals = std::mem::take(&mut self.writes);
+        if let Err(error) = self.store.commit(&removals) {
+            // The next start finds the old identity, and the cluster tells it the same again.
+            tracing::error!(%error, "records of the rolled-back node were not removed");
+            return;
+        }
+        let renewed = Identity::new(identity.cluster, identity.key_id, identity.key)
+            .context("no randomness")
+            .and_then(|renewed| {
+                self.writes.push(renewed.to_write());
+                let id = renewed.node;
+                self.start_node(renewed, Instant::now()).map(|()| id)
+            });
+        let text = match renewed {
+            Ok(id) => format!(
+                "node {} was rolled back or cloned ({reason:?}): this agent joins again as node \
+                 {id}; the old id awaits `weft forget`",
+                identity.node
+            ),
+            Err(error) => format!(
+                "node {} was rolled back or cloned ({reason:?}) and takes no part any more: {error:#}",
+                identity.node
+            ),
+        };
         tracing::error!("{text}");
         self.alarms.insert(text, 1);
-        self.end_membership();
+        let now = Instant::now();
+        if let Some(node) = &mut self.node {
+            node.with_db(now, |db| db.join(&seeds, now));
+        }
+    }
+
+    fn live_members(&self) -> Vec<SocketAddr> {
+        let Some(node) = &self.node else { return Vec::new() };
+        node.db()
+            .members()
+            .filter(|member| member.id != node.id())
+            .filter(|member| {
+                matches!(
+                    member.state,
+                    MemberState::Alive | MemberState::Suspect | MemberState::Failed
+                )
+            })
+            .map(|member| member.addr)
+            .collect()
     }
 
     fn end_membership(&mut self) {
