@@ -1,4 +1,9 @@
 //! The overlay driver: events in, kernel operations out.
+//!
+//! [`Planner`] is pure: every call leaves operations that are drained with
+//! [`Planner::poll_output`] to `None` and carried out in order, by the feature `netlink` on Linux or by
+//! [`fake_kernel`] in tests. What the kernel then holds is read back as [`observed::Observed`], and
+//! [`Planner::reconcile`] answers with the operations that repair what drifted.
 
 mod contest;
 mod endpoint;
@@ -6,6 +11,8 @@ mod error;
 pub mod fake_kernel;
 pub mod mtu;
 pub mod names;
+#[cfg(feature = "netlink")]
+pub mod netlink;
 mod network;
 mod notify;
 pub mod observed;

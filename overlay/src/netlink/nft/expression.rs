@@ -1,0 +1,157 @@
+//! What a rule is made of: loads into a register, comparisons, verdicts.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::message::Attributes;
+
+/// An element of a list (NFTA_LIST_ELEM).
+const ELEMENT: u16 = 1;
+/// A value (NFTA_DATA_VALUE).
+const VALUE: u16 = 1;
+/// The register all expressions here use (NFT_REG_1, 16 octets).
+const REGISTER: u32 = 1;
+/// The register of the verdict (NFT_REG_VERDICT).
+const VERDICT_REGISTER: u32 = 0;
+
+/// What is known about a packet beside its octets (enum nft_meta_keys).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meta {
+    InName = 6,
+    OutName = 7,
+    Protocol = 15,
+    InGroup = 21,
+    OutGroup = 22,
+}
+
+/// A comparison (enum nft_cmp_ops).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Is {
+    Equal = 0,
+    Other = 1,
+}
+
+/// One end of a packet's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Source,
+    Destination,
+}
+
+/// A verdict (linux/netfilter.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Drop = 0,
+    Accept = 1,
+}
+
+/// The expressions of one rule, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Expressions(Attributes);
+
+impl Expressions {
+    /// The list as an attribute's content.
+    pub(crate) fn into_attributes(self) -> Attributes {
+        self.0
+    }
+
+    fn push(self, name: &str, data: Attributes) -> Self {
+        let expression = Attributes::default().text(1, name).nest(2, data);
+        Self(self.0.nest(ELEMENT, expression))
+    }
+
+    fn compare(self, is: Is, value: &[u8]) -> Self {
+        let value = Attributes::default().bytes(VALUE, value);
+        self.push(
+            "cmp",
+            Attributes::default().number(1, REGISTER).number(2, is as u32).nest(3, value),
+        )
+    }
+
+    fn mask(self, mask: &[u8]) -> Self {
+        let zero = vec![0; mask.len()];
+        let length = u32::try_from(mask.len()).expect("a mask is as long as an address");
+        let data = Attributes::default()
+            .number(1, REGISTER)
+            .number(2, REGISTER)
+            .number(3, length)
+            .nest(4, Attributes::default().bytes(VALUE, mask))
+            .nest(5, Attributes::default().bytes(VALUE, &zero));
+        self.push("bitwise", data)
+    }
+
+    fn load_meta(self, key: Meta) -> Self {
+        self.push("meta", Attributes::default().number(1, REGISTER).number(2, key as u32))
+    }
+
+    /// The link has this name: `iifname NAME`. As iptables writes it, so that it can read it.
+    pub(crate) fn link(self, key: Meta, name: &str) -> Self {
+        let mut value = name.as_bytes().to_vec();
+        value.push(0);
+        self.load_meta(key).compare(Is::Equal, &value)
+    }
+
+    /// The link is, or is not, of this group: `iifgroup NUMBER`.
+    pub(crate) fn group(self, key: Meta, is: Is, group: u32) -> Self {
+        self.load_meta(key).compare(is, &group.to_ne_bytes())
+    }
+
+    /// The address is, or is not, in a network: `ip saddr POOL`, with `meta nfproto` before it.
+    pub(crate) fn address(self, side: Side, is: Is, network: IpNetwork) -> Self {
+        let (family, offset, octets, mask) = match (network.network(), network.mask()) {
+            (IpAddr::V4(ip), IpAddr::V4(mask)) => {
+                let offset = if side == Side::Source { 12 } else { 16 };
+                (libc_family::IPV4, offset, ip.octets().to_vec(), mask.octets().to_vec())
+            }
+            (IpAddr::V6(ip), IpAddr::V6(mask)) => {
+                let offset = if side == Side::Source { 8 } else { 24 };
+                (libc_family::IPV6, offset, ip.octets().to_vec(), mask.octets().to_vec())
+            }
+            _ => unreachable!("a network and its mask are of one family"),
+        };
+        let length = u32::try_from(octets.len()).expect("an address has 4 or 16 octets");
+        let payload = Attributes::default()
+            .number(1, REGISTER)
+            .number(2, 1) // base: network header
+            .number(3, offset)
+            .number(4, length);
+        let loaded =
+            self.load_meta(Meta::Protocol).compare(Is::Equal, &[family]).push("payload", payload);
+        let masked =
+            if mask.iter().all(|octet| *octet == 0xff) { loaded } else { loaded.mask(&mask) };
+        masked.compare(is, &octets)
+    }
+
+    /// The packet belongs to a connection that is known: `ct state established,related`.
+    pub(crate) fn known_connection(self) -> Self {
+        const STATE_KEY: u32 = 0;
+        const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+        self.push("ct", Attributes::default().number(1, REGISTER).number(2, STATE_KEY))
+            .mask(&ESTABLISHED_OR_RELATED.to_ne_bytes())
+            .compare(Is::Other, &0u32.to_ne_bytes())
+    }
+
+    /// Counts packets: `counter`.
+    pub(crate) fn counter(self) -> Self {
+        self.push("counter", Attributes::default().number64(1, 0).number64(2, 0))
+    }
+
+    /// Ends with a verdict: `accept`, `drop`.
+    pub(crate) fn verdict(self, verdict: Verdict) -> Self {
+        let code = Attributes::default().number(1, verdict as u32);
+        let data = Attributes::default().nest(2, code);
+        self.push("immediate", Attributes::default().number(1, VERDICT_REGISTER).nest(2, data))
+    }
+
+    /// Ends with a change of the source address to the outgoing link's: `masquerade`.
+    pub(crate) fn masquerade(self) -> Self {
+        self.push("masq", Attributes::default())
+    }
+}
+
+/// Family numbers as `meta nfproto` has them.
+mod libc_family {
+    pub(super) const IPV4: u8 = 2;
+    pub(super) const IPV6: u8 = 10;
+}
