@@ -1,4 +1,9 @@
 //! The overlay driver: events in, kernel operations out.
+//!
+//! [`Planner`] is pure: every call leaves operations, drained with [`Planner::poll_output`] to
+//! `None` and carried out in order, on Linux by the feature `netlink` or in tests by
+//! [`fake_kernel`]. What the kernel then holds is read back as [`observed::Observed`], and
+//! [`Planner::reconcile`] answers with the operations that repair what drifted.
 
 mod contest;
 mod endpoint;

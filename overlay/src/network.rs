@@ -208,7 +208,8 @@ impl Network {
     }
 
     /// A default route through the gateway, or else routes to the network's other pools, and what
-    /// the sandbox asks for.
+    /// the sandbox asks for. Segments are joined by their gateways: without one, as an internal
+    /// network may be, an endpoint reaches its own segment only.
     fn routes(&self, endpoint: &Endpoint, to: &Sandbox) -> Vec<Route> {
         let default = match to.default_route {
             DefaultRoute::Gateway => !self.internal,

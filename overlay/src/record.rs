@@ -210,7 +210,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic_and_what_decodes_survives(bytes in prop::collection::vec(any::<u8>(), 0..300), versioned: bool) {
+        fn no_bytes_panic_and_what_decodes_survives(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            versioned: bool,
+        ) {
             let mut bytes = bytes;
             if versioned && !bytes.is_empty() {
                 bytes[0] = VERSION;

@@ -55,11 +55,15 @@ fn any_record() -> impl Strategy<Value = PeerRecord> {
 fn any_action() -> impl Strategy<Value = Action> {
     let who = || (1u8..=2, 1u8..6);
     prop_oneof![
-        3 => (who(), any_addresses()).prop_map(|((network, endpoint), addresses)| Action::Create { network, endpoint, addresses }),
+        3 => (who(), any_addresses()).prop_map(|((network, endpoint), addresses)| {
+            Action::Create { network, endpoint, addresses }
+        }),
         1 => who().prop_map(|(network, endpoint)| Action::DeleteEndpoint { network, endpoint }),
         4 => who().prop_map(|(network, endpoint)| Action::Join { network, endpoint }),
         2 => who().prop_map(|(network, endpoint)| Action::Leave { network, endpoint }),
-        6 => (who(), any_record()).prop_map(|((network, endpoint), record)| Action::Hear { network, endpoint, record }),
+        6 => (who(), any_record()).prop_map(|((network, endpoint), record)| {
+            Action::Hear { network, endpoint, record }
+        }),
         2 => who().prop_map(|(network, endpoint)| Action::Forget { network, endpoint }),
     ]
 }

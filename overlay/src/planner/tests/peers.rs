@@ -201,7 +201,6 @@ fn a_bad_record_changes_nothing_and_is_counted() {
 
 #[test]
 fn an_entry_is_shown_with_its_hosts_address() {
-    let planner = joined();
     let value =
         PeerRecord { v6: Some(net("fd01::5/64")), ..record("10.1.0.5/24", mac(5), "192.0.2.5", 9) };
     let (key, fields) = decode_table_entry(PEER_TABLE, "k", &value.encode());
