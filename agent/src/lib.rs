@@ -1,5 +1,6 @@
 //! The daemon and command line `weft`, as a library so that tests and benches reach its parts.
 
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod control;
