@@ -2,8 +2,11 @@
 
 pub mod cli;
 pub mod client;
+pub mod commands;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod failure;
+pub mod logging;
 pub mod seed;
 pub mod token;

@@ -33,14 +33,14 @@ pub enum LabCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct LabShape {
     /// Hosts
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub nodes: u32,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    pub nodes: u8,
     /// Overlay networks
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub networks: u32,
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    pub networks: u8,
     /// Endpoints on each host in each network
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub endpoints: u32,
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    pub endpoints: u8,
     /// Give the networks IPv6, too
     #[arg(long)]
     pub ipv6: bool,
