@@ -269,7 +269,8 @@ pub enum Output {
         /// Why.
         reason: JoinRefusal,
     },
-    /// The leave asked for has been told to those who could hear it.
+    /// This node is a member no more: the leave asked for has been told to those who could hear
+    /// it, an earlier life of this NodeId had left, or others forgot it.
     LeftCluster,
     /// Facts are in step with every live member: allocation and donation may begin.
     Ready,

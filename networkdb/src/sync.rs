@@ -143,15 +143,7 @@ impl Sync {
         self.unhide(node);
         self.check(node);
         self.round_soon(now);
-        // Nobody may have been there to ask when this node attached or started.
-        let alone: Vec<NetworkId> = self
-            .attachments(self.node)
-            .into_iter()
-            .filter(|network| self.takes_part(node, *network))
-            .filter(|network| self.shelves[network].logs().all(|(owner, _)| owner == self.node))
-            .filter(|network| !self.exchanges.contains_key(network))
-            .collect();
-        alone.into_iter().for_each(|network| self.exchange(network, node, now));
+        self.fetch_unheard(now);
     }
 
     fn has_room_for(&mut self, node: NodeId) -> bool {

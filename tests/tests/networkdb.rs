@@ -197,6 +197,21 @@ fn a_member_that_left_stays_out() {
 }
 
 #[test]
+fn a_node_that_starts_after_its_leave_says_so() {
+    let mut cluster = Cluster::formed(17, 3);
+    cluster.act(2, |db, now| db.leave(now));
+    cluster.run(seconds(4));
+    cluster.crash(2);
+    let left = |c: &Cluster| {
+        c.outputs(2).iter().filter(|(_, output)| *output == Output::LeftCluster).count()
+    };
+    assert_eq!(left(&cluster), 1);
+    cluster.start(2);
+    cluster.run(seconds(1));
+    assert_eq!(left(&cluster), 2);
+}
+
+#[test]
 fn a_cloned_disk_is_detected() {
     let mut cluster = Cluster::formed(12, 3);
     let (disk, node, boots) =

@@ -27,7 +27,7 @@ fn attached(seed: u64, n: usize) -> Cluster {
 
 fn attach_all(cluster: &mut Cluster, n: usize) {
     for host in 0..n {
-        cluster.act(host, |db, now| db.attach(NET, now)).unwrap();
+        cluster.act(host, |db, now| db.attach(NET, now)).expect("a host attaches");
     }
     cluster.until(seconds(10), "all know who is attached", |c| {
         (0..n).all(|host| c.db(host).attached(NET).len() == n)
@@ -36,7 +36,7 @@ fn attach_all(cluster: &mut Cluster, n: usize) {
 
 fn create(cluster: &mut Cluster, host: usize, key: &str) {
     let value = key.as_bytes().to_vec();
-    cluster.act(host, |db, now| db.create_entry(NET, TABLE, key, value, now)).unwrap();
+    cluster.act(host, |db, now| db.create_entry(NET, TABLE, key, value, now)).expect("a new key");
 }
 
 fn has(cluster: &Cluster, host: usize, key: &str) -> bool {
@@ -222,9 +222,9 @@ fn messages_of_any_size_reach_the_same_part_on_another_member() {
     let mut sizes: Vec<usize> = cluster
         .outputs(1)
         .iter()
-        .filter_map(|(_, output)| match output {
-            Output::App { channel: 1, bytes, .. } => Some(bytes.len()),
-            _ => None,
+        .filter_map(|(_, output)| {
+            let Output::App { channel: 1, bytes, .. } = output else { return None };
+            Some(bytes.len())
         })
         .collect();
     sizes.sort_unstable();
@@ -238,11 +238,11 @@ fn network(byte: u8, name: &str, pool: &str) -> Definition {
         driver: "overlay".to_owned(),
         ipam: "weft".to_owned(),
         subnets: vec![Subnet {
-            pool: pool.parse().unwrap(),
+            pool: pool.parse().expect("a pool"),
             gateway: None,
             range: None,
             auxiliary: BTreeMap::new(),
-            vni: Vni::new(8_388_608 + u32::from(byte)).unwrap(),
+            vni: Vni::new(8_388_608 + u32::from(byte)).expect("a VNI"),
         }],
         options: BTreeMap::new(),
         mtu: None,
@@ -256,15 +256,15 @@ fn define(cluster: &mut Cluster, host: usize, definition: Definition) -> ClaimId
 }
 
 fn outcome(cluster: &Cluster, host: usize, claim: ClaimId) -> Option<Outcome> {
-    cluster.outputs(host).iter().find_map(|(_, output)| match output {
-        Output::Claim { id, outcome } if *id == claim => Some(outcome.clone()),
-        _ => None,
+    cluster.outputs(host).iter().find_map(|(_, output)| {
+        let Output::Claim { id, outcome } = output else { return None };
+        (*id == claim).then(|| outcome.clone())
     })
 }
 
 fn decided(cluster: &mut Cluster, host: usize, claim: ClaimId) -> Outcome {
     cluster.until(seconds(10), "decided", |c| outcome(c, host, claim).is_some());
-    outcome(cluster, host, claim).unwrap()
+    outcome(cluster, host, claim).expect("decided")
 }
 
 #[test]
@@ -289,9 +289,9 @@ fn two_simultaneous_creates_of_one_network_give_one() {
         let mut cluster = Cluster::formed(seed, 4);
         let one = define(&mut cluster, 1, network(1, "blue", "10.1.0.0/24"));
         let two = define(&mut cluster, 2, network(2, "blue", "10.1.0.0/24"));
-        let got = |outcome: Outcome| match outcome {
+        let got = |outcome: Outcome| match outcome.clone() {
             Outcome::Defined(definition) | Outcome::Joined(definition) => definition.id,
-            other => panic!("{other:?} (seed {seed})"),
+            Outcome::Deleted(_) | Outcome::Refused(_) => panic!("{outcome:?} (seed {seed})"),
         };
         let one = got(decided(&mut cluster, 1, one));
         let two = got(decided(&mut cluster, 2, two));

@@ -6,6 +6,7 @@ use std::time::Instant;
 use weft_api::{Definition, NetworkId, NodeId};
 
 use crate::claims::{self, Definitions, Standing, View};
+use crate::db::leave::Leave;
 use crate::db::{Joining, NetworkDb, Readiness};
 use crate::facts::FactKind;
 use crate::membership::gone::Gone;
@@ -202,8 +203,14 @@ impl NetworkDb {
             FactKind::FORGOTTEN => Gone::Forgotten,
             _ => return,
         };
-        if let Ok(id) = <[u8; 16]>::try_from(subject) {
-            self.membership.on_gone(NodeId::from_bytes(id), gone, now);
+        let Ok(id) = <[u8; 16]>::try_from(subject) else { return };
+        let node = NodeId::from_bytes(id);
+        if node != self.config.node {
+            self.membership.on_gone(node, gone, now);
+        } else if self.leave == Leave::None {
+            // An earlier life left, or others forgot this node: it is a member no more.
+            self.leave = Leave::Done;
+            self.outputs.push_back(Output::LeftCluster);
         }
     }
 

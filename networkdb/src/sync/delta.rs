@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use weft_api::{NetworkId, NodeId};
 
-use super::message::{Delta, Message, Pushed, Relay, Rest, Wish};
+use super::message::{Delta, Message, Rest, Wish};
 use super::output::Carrier;
 use super::receive::Accept;
 use super::{ATTACHMENTS, Sync};
@@ -100,15 +100,19 @@ impl Sync {
         rest: Rest,
         now: Instant,
     ) {
+        let hash = |sync: &Self| sync.shelves.get(&network).map(Shelf::hash);
+        let before = hash(self);
         deltas.iter().for_each(|delta| self.take_delta(from, network, delta, now));
-        match rest {
-            Rest::Nothing => {
-                self.exchanges.retain(|of, (peer, _)| *of != network || *peer != from);
-            }
-            Rest::More if self.holds(network) && !deltas.is_empty() => {
-                self.exchange(network, from, now);
-            }
-            Rest::More => {}
+        let progress = hash(self) != before;
+        if self.exchanges.get(&network).is_some_and(|(peer, _)| *peer == from) {
+            self.exchanges.remove(&network);
+        }
+        // Without progress (an owner not yet known, a full log) asking again would go on for ever.
+        if rest == Rest::More && progress && self.holds(network) {
+            self.exchange(network, from, now);
+        }
+        if network == ATTACHMENTS && progress {
+            self.fetch_unheard(now);
         }
     }
 
@@ -143,7 +147,7 @@ impl Sync {
         // A peer that does not know that this node detached gets no half-held tables.
         let own_only = network != ATTACHMENTS && !self.is_attached(network);
         let piece = self.limits.stream_bytes;
-        let (mut batches, mut strays) = (vec![(Vec::new(), 0)], Vec::new());
+        let mut batches = vec![(Vec::new(), 0)];
         let (mut total, mut rest) = (0, Rest::Nothing);
         for (owner, theirs) in asked {
             if (own_only && owner != self.node) || self.peers.is_gone(owner) {
@@ -156,24 +160,12 @@ impl Sync {
                 break;
             }
             total += add_deltas(&mut batches, log, owner, &theirs, piece);
-            let records = log.strays(&theirs);
-            total += records.iter().map(Record::wire_len).sum::<usize>();
-            if !records.is_empty() {
-                strays.push((owner, records));
-            }
         }
         let last = batches.len() - 1;
         let carrier = self.carrier(total);
         for (index, (deltas, _)) in batches.into_iter().enumerate() {
             let rest = if index == last { rest } else { Rest::Nothing };
             self.send(vec![to], Message::Deltas { network, deltas, rest }, carrier);
-        }
-        for (owner, records) in strays {
-            for (records, _) in super::push::cut(records, piece, carrier, Record::wire_len) {
-                let logs = vec![Pushed { owner, records }];
-                let message = Message::Push { network, relay: Relay::Never, logs };
-                self.send(vec![to], message, carrier);
-            }
         }
     }
 

@@ -8,6 +8,7 @@ use weft_api::{NetworkId, NodeId};
 use super::message::{Message, Wish};
 use super::output::Carrier;
 use super::{ATTACHMENTS, Sync};
+use crate::table::shelf::Shelf;
 
 /// How many checks or announcements beyond the ordinary ones a round may send.
 const EXTRA_CHECKS: usize = 16;
@@ -89,6 +90,19 @@ impl Sync {
             self.peers.up().filter(|node| self.takes_part(*node, network)).collect();
         if let Some(peer) = self.peers.pick(up, 1).pop() {
             self.exchange(network, peer, now);
+        }
+    }
+
+    /// Fetches the networks of which nothing by others is held: after a start, nobody may have
+    /// been known to ask.
+    pub(crate) fn fetch_unheard(&mut self, now: Instant) {
+        for network in self.attachments(self.node) {
+            let own_only = |shelf: &Shelf| shelf.logs().all(|(owner, _)| owner == self.node);
+            let unheard = self.shelves.get(&network).is_none_or(own_only);
+            let busy = self.exchanges.get(&network).is_some_and(|(_, until)| *until > now);
+            if unheard && !busy {
+                self.fetch(network, now);
+            }
         }
     }
 

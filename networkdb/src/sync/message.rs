@@ -43,7 +43,7 @@ pub enum Message {
         networks: Vec<(NetworkId, u64)>,
     },
     /// All logs of one network, as far as the sender holds them. Answered by what it lacks
-    /// ([`Message::Deltas`], [`Message::Push`]) and a [`Message::Pull`] of what it has more.
+    /// ([`Message::Deltas`]) and a [`Message::Pull`] of what it has more.
     Heads {
         /// The network; zero for attachments.
         network: NetworkId,

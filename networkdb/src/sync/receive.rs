@@ -100,10 +100,9 @@ impl Sync {
         if network == ATTACHMENTS {
             self.persist_attachments(owner, &changed);
         }
-        if let Some((_, head, _)) = self.pulls.get(&(network, owner)) {
-            if self.shelves[&network].extent(owner).head >= *head {
-                self.pulls.remove(&(network, owner));
-            }
+        let head = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(owner).head);
+        if self.pulls.get(&(network, owner)).is_some_and(|(_, awaited, _)| head >= *awaited) {
+            self.pulls.remove(&(network, owner));
         }
         self.yield_superseded(network, changed, now);
     }

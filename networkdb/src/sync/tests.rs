@@ -4,4 +4,5 @@ mod cluster;
 mod entries;
 mod facts;
 mod faults;
+mod owners;
 mod properties;

@@ -112,10 +112,6 @@ impl Log {
         self.live.len() - self.graves.len()
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Tells whether one more record fits. Deletes always do: tombstones are collected.
     pub(crate) fn room(&self, record: &Record, limits: &Limits) -> Result<(), Bound> {
         let adds = record.value.is_some()
@@ -237,57 +233,54 @@ impl Log {
         dropped
     }
 
-    /// What a holder of `theirs` lacks at or below the head, cut to pieces of `piece` bytes.
+    /// What a holder of `theirs` lacks, cut to pieces of about `piece` bytes. What is above the
+    /// head goes as spans, too: their owner may never come back to close the gap below them.
     pub(crate) fn deltas(&self, owner: NodeId, theirs: &Extent, piece: usize) -> Vec<Delta> {
         let Extent { head, .. } = self.extent;
-        if theirs.head >= head {
-            return Vec::new();
-        }
-        let (kind, start) = if theirs.head < self.floor {
-            (DeltaKind::Map, 0)
-        } else {
-            (DeltaKind::Since, theirs.head)
-        };
-        let mut held: Vec<_> =
-            self.live.iter().filter(|(_, h)| start < h.seq && h.seq <= head).collect();
-        held.sort_by_key(|(_, held)| held.seq);
-        let blank = |from| Delta {
+        let mut deltas = Vec::new();
+        let blank = Delta {
             owner,
             head,
             floor: self.floor,
-            from,
+            from: theirs.head,
             to: head,
-            kind,
+            kind: DeltaKind::Since,
             records: Vec::new(),
         };
-        let mut deltas = vec![];
-        let (mut open, mut bytes) = (blank(start), 0);
+        if theirs.head < self.floor {
+            let map = Delta { from: 0, kind: DeltaKind::Map, ..blank.clone() };
+            self.fill(map, piece, &mut deltas);
+        } else if theirs.head < head {
+            self.fill(blank.clone(), piece, &mut deltas);
+        }
+        for (first, last) in self.extent.above.iter() {
+            if last > theirs.head && !theirs.above.spans(first, last) {
+                let span = Delta { head: last, from: first - 1, to: last, ..blank.clone() };
+                self.fill(span, piece, &mut deltas);
+            }
+        }
+        deltas
+    }
+
+    /// Fills a blank delta with the records of its span, opening another when it is large.
+    fn fill(&self, blank: Delta, piece: usize, deltas: &mut Vec<Delta>) {
+        let span = blank.from + 1..=blank.to;
+        let mut held: Vec<_> =
+            self.live.iter().filter(|(_, held)| span.contains(&held.seq)).collect();
+        held.sort_unstable_by_key(|(_, held)| held.seq);
+        let (mut open, mut bytes) = (blank.clone(), 0);
         for (at, held) in held {
             let record = to_record(at, held);
             if bytes > 0 && bytes + record.wire_len() > piece {
-                open.to = open.records.last().map_or(open.from, |record| record.seq);
-                let next = blank(open.to);
-                deltas.push(std::mem::replace(&mut open, next));
+                let end = open.records.last().map_or(open.from, |record| record.seq);
+                let next = Delta { from: end, ..blank.clone() };
+                deltas.push(Delta { to: end, ..std::mem::replace(&mut open, next) });
                 bytes = 0;
             }
             bytes += record.wire_len();
             open.records.push(record);
         }
         deltas.push(open);
-        deltas
-    }
-
-    /// Records above the head that a holder of `theirs` lacks: no delta speaks of them, and their
-    /// owner may never come back to close the gap.
-    pub(crate) fn strays(&self, theirs: &Extent) -> Vec<Record> {
-        if self.extent.above.is_empty() {
-            return Vec::new();
-        }
-        self.live
-            .iter()
-            .filter(|(_, held)| held.seq > self.extent.head && !theirs.covers(held.seq))
-            .map(|(at, held)| to_record(at, held))
-            .collect()
     }
 }
 

@@ -43,6 +43,12 @@ pub(crate) fn config(index: usize) -> SyncConfig {
     }
 }
 
+/// Where the virtual clock starts.
+#[expect(clippy::disallowed_methods, reason = "an Instant can only be had from a clock")]
+pub(crate) fn epoch() -> Instant {
+    Instant::now()
+}
+
 type Disk = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
 
 /// One node: the machine, its disk, and what it put out.
@@ -76,7 +82,7 @@ impl Cluster {
     }
 
     pub(crate) fn with(count: usize, configure: fn(usize) -> SyncConfig) -> Self {
-        let now = Instant::now();
+        let now = epoch();
         let nodes = (0..count).map(|index| Node::start(configure(index), Disk::new(), now));
         let mut cluster = Self {
             nodes: nodes.collect(),
@@ -201,6 +207,17 @@ impl Cluster {
         self.drain(to);
     }
 
+    /// Carries out what a node has put out.
+    pub(crate) fn tick(&mut self, index: usize) {
+        self.drain(index);
+    }
+
+    /// One node asks another whether they are equal.
+    pub(crate) fn check(&mut self, index: usize, other: usize) {
+        self.nodes[index].sync.check(id(other));
+        self.drain(index);
+    }
+
     /// Lets so many milliseconds pass.
     pub(crate) fn run(&mut self, millis: u64) {
         let end = self.now + Duration::from_millis(millis);
@@ -249,7 +266,12 @@ impl Cluster {
                 }
                 Output::Table(event) => self.nodes[index].events.push(event),
                 Output::Watch { id, event } => self.nodes[index].watched.push((id, event)),
-                other => self.nodes[index].others.push(other),
+                other @ (Output::Fact { .. }
+                | Output::PullMember { .. }
+                | Output::FactsSynced(_)
+                | Output::Alarm(_)
+                | Output::Overflow(_)
+                | Output::OwnRecordUnknown) => self.nodes[index].others.push(other),
             }
         }
     }
@@ -287,8 +309,9 @@ impl Cluster {
             assert_eq!(node.sync.attached, first.attached, "attachments of {index}");
             for (network, shelf) in &node.sync.shelves {
                 assert_eq!(shelf.hash(), shelf.recomputed_hash(), "hash of {index}");
-                let theirs = &first.shelves.get(network);
-                if let Some(theirs) = theirs.filter(|_| node.sync.holds(*network)) {
+                let mut holders = self.nodes.iter().filter(|node| node.sync.holds(*network));
+                let theirs = holders.next().filter(|_| node.sync.holds(*network));
+                if let Some(theirs) = theirs.map(|node| &node.sync.shelves[network]) {
                     assert_eq!(shelf.extents(), theirs.extents(), "extents of {index}");
                     let live = |shelf: &crate::table::shelf::Shelf| {
                         shelf.keys().map(|at| (at.clone(), shelf.counted(at))).collect::<Vec<_>>()

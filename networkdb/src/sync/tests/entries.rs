@@ -131,7 +131,7 @@ fn a_thousand_entries_written_at_once_are_everywhere_in_a_tenth_of_a_second() {
 }
 
 #[test]
-fn a_thousand_entries_need_no_round_when_datagrams_are_lost() {
+fn lost_datagrams_are_made_good() {
     let mut cluster = Cluster::attached(4);
     cluster.loss = 20;
     for index in 0..100 {
@@ -171,12 +171,10 @@ fn a_record_too_large_for_a_datagram_goes_by_stream() {
     sync.create_entry(NET, TABLE, "big", vec![1; 8_000], cluster.now).unwrap();
     sync.flush();
     let carriers: Vec<_> = std::iter::from_fn(|| sync.poll_output())
-        .filter_map(|output| match output {
-            Output::Send { carrier, .. } => Some(carrier),
-            _ => None,
-        })
+        .filter(|output| !matches!(output, Output::Persist(_) | Output::Table(_)))
+        .map(|output| matches!(output, Output::Send { carrier: Carrier::Stream, .. }))
         .collect();
-    assert_eq!(carriers, [Carrier::Stream]);
+    assert_eq!(carriers, [true]);
 }
 
 #[test]
