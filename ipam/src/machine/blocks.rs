@@ -104,14 +104,16 @@ impl Ipam {
         let Some(pool) = self.pools.get(&space) else {
             return Attempt::Done(Err(Error::BadPool));
         };
+        let target = Target { space, span: Span::Exact(vni) };
         match pool.owner(vni) {
             // Ready means that the facts are whole: what nobody owns is not the cluster's.
             None => Attempt::Done(Err(Error::IpOutOfRange)),
-            Some(owner) if owner != self.node => {
-                Attempt::Wait(Wait::Ask(Target { space, span: Span::Exact(vni) }))
-            }
+            Some(owner) if owner != self.node => Attempt::Wait(Wait::Ask(target)),
             Some(_) if pool.is_free(vni) => Attempt::Done(self.take(space, vni)),
             Some(_) => Attempt::Done(Err(match pool.resting(vni) {
+                Some(rest) if self.expects(&target, rest) => {
+                    return Attempt::Wait(Wait::Ask(target));
+                }
                 Some(rest) => Error::Resting(rest.until.saturating_duration_since(now)),
                 None => Error::IpAlreadyAllocated,
             })),

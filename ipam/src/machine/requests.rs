@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnetwork::IpNetwork;
-use weft_api::NodeId;
 
 use super::asks::{Span, Target};
 use super::{Ipam, Phase};
@@ -12,7 +11,7 @@ use crate::allocation::{Kind, NAME_BYTES_MAX};
 use crate::error::Error;
 use crate::message::Urgency;
 use crate::output::Output;
-use crate::pool::{Cause, Pool};
+use crate::pool::{Cause, Pool, Rest};
 use crate::record::Bound;
 use crate::request::{BlockWant, Granted, Purpose, Request, Ticket, Want};
 use crate::space::Space;
@@ -196,7 +195,7 @@ impl Ipam {
             }
         };
         let found = match request.want {
-            Want::Exact(address) => match exact(pool, self.node, address, request, existing, now) {
+            Want::Exact(address) => match self.exact(pool, address, request, existing, now) {
                 Ok(at) => at,
                 Err(attempt) => return attempt,
             },
@@ -236,43 +235,48 @@ impl Ipam {
         }
         space.address(at).map(Granted::Address).ok_or(Error::NoIpReturned)
     }
-}
 
-/// Judges an explicit request: the address to bind or already bound, or how it ends or waits.
-fn exact(
-    pool: &Pool,
-    node: NodeId,
-    address: IpAddr,
-    request: &Request,
-    existing: Option<u128>,
-    now: Instant,
-) -> Result<Option<u128>, Attempt> {
-    let refused = |error| Err(Attempt::Done(Err(error)));
-    let space = request.space;
-    let Some(at) = space.offset(address) else { return refused(Error::IpOutOfRange) };
-    if existing == Some(at) {
-        return Ok(Some(at));
-    }
-    let (low, high) = space.usable();
-    let held = pool.allocation(at).and_then(|a| a.held());
-    if request.purpose == Purpose::Swarm && held == Some(&Kind::Swarm) {
-        return Ok(Some(at));
-    }
-    let taken = held.is_some() || pool.endpoint(at).is_some();
-    if taken || existing.is_some() || !(low..=high).contains(&at) {
-        return refused(Error::IpAlreadyAllocated);
-    }
-    match pool.owner(at) {
-        None => Err(Attempt::Wait(Wait::Hold(Error::OwnerUnknown(address.to_string())))),
-        Some(owner) if owner != node => {
-            let span = Span::Exact(at);
-            Err(Attempt::Wait(Wait::Ask(Target { space, span })))
+    /// Judges an explicit request: the address to bind or already bound, or how it ends or waits.
+    fn exact(
+        &self,
+        pool: &Pool,
+        address: IpAddr,
+        request: &Request,
+        existing: Option<u128>,
+        now: Instant,
+    ) -> Result<Option<u128>, Attempt> {
+        let refused = |error| Err(Attempt::Done(Err(error)));
+        let space = request.space;
+        let Some(at) = space.offset(address) else { return refused(Error::IpOutOfRange) };
+        if existing == Some(at) {
+            return Ok(Some(at));
         }
-        Some(_) if pool.is_free(at) => Ok(Some(at)),
-        Some(_) => match pool.resting(at) {
-            Some(rest) => refused(Error::Resting(rest.until.saturating_duration_since(now))),
-            None => refused(Error::IpAlreadyAllocated),
-        },
+        let (low, high) = space.usable();
+        let held = pool.allocation(at).and_then(|a| a.held());
+        if request.purpose == Purpose::Swarm && held == Some(&Kind::Swarm) {
+            return Ok(Some(at));
+        }
+        let taken = held.is_some() || pool.endpoint(at).is_some();
+        if taken || existing.is_some() || !(low..=high).contains(&at) {
+            return refused(Error::IpAlreadyAllocated);
+        }
+        let target = Target { space, span: Span::Exact(at) };
+        match pool.owner(at) {
+            None => Err(Attempt::Wait(Wait::Hold(Error::OwnerUnknown(address.to_string())))),
+            Some(owner) if owner != self.node => Err(Attempt::Wait(Wait::Ask(target))),
+            Some(_) if pool.is_free(at) => Ok(Some(at)),
+            Some(_) => match pool.resting(at) {
+                Some(rest) if self.expects(&target, rest) => Err(Attempt::Wait(Wait::Ask(target))),
+                Some(rest) => refused(Error::Resting(rest.until.saturating_duration_since(now))),
+                None => refused(Error::IpAlreadyAllocated),
+            },
+        }
+    }
+
+    /// Whether an address rests only because the facts told of its donation before the donor's
+    /// answer did, which is still to come and says that it has rested.
+    pub(super) fn expects(&self, target: &Target, rest: Rest) -> bool {
+        rest.cause == Cause::Gained && self.asks.contains_key(target)
     }
 }
 
