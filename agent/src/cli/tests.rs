@@ -132,12 +132,10 @@ fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
 fn the_lab_has_the_shape_of_the_demo_by_default() {
     let command = LabArgs::augment_args(clap::Command::new("lab"));
     let matches = command.try_get_matches_from(["lab", "run", "--ipv6"]).unwrap();
-    match LabArgs::from_arg_matches(&matches).unwrap().command {
-        LabCommand::Run(run) => {
-            assert_eq!(run.shape, LabShape { nodes: 3, networks: 2, endpoints: 2, ipv6: true })
-        }
-        other => panic!("{other:?}"),
-    }
+    let LabCommand::Run(run) = LabArgs::from_arg_matches(&matches).unwrap().command else {
+        panic!("not run");
+    };
+    assert_eq!(run.shape, LabShape { nodes: 3, networks: 2, endpoints: 2, ipv6: true });
 }
 
 #[test]
