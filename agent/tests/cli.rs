@@ -133,7 +133,7 @@ fn each_shell_gets_a_script_that_knows_the_commands() {
         let output = weft(&["completions", shell], "");
         assert_eq!(output.status.code(), Some(0));
         let script = String::from_utf8(output.stdout).unwrap();
-        assert!(script.contains("overlay") && script.contains("attach"), "{shell}");
+        assert!(script.contains("attach") && script.contains("completions"), "{shell}");
     }
 }
 
