@@ -214,6 +214,10 @@ impl Controller {
                     "use 1 to {TABLE_BYTES_MAX} printable letters, without a slash"
                 )));
         }
+        if table == super::endpoints::NAMES_TABLE {
+            return Err(ControlError::forbidden(format!("table `{table}` belongs to Weft"))
+                .with_hint("write to a table of another name"));
+        }
         if table == weft_overlay::PEER_TABLE
             || self.registrations.tables(definition.id).iter().any(|name| name == table)
         {
