@@ -1,6 +1,7 @@
 //! What a lab consists of, decided before anything is made: names, addresses, paths.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
@@ -213,6 +214,23 @@ impl Plan {
         let namespace = self.pins().join(&name);
         EndpointPlan { name, host, network, namespace }
     }
+}
+
+/// A file in each lab's directory, so that no other directory is removed as one.
+const MARK: &str = ".weft-lab";
+
+/// Marks a directory as a lab's.
+pub(super) fn mark(directory: &Path) -> Result<(), Failure> {
+    std::fs::write(directory.join(MARK), "").map_err(|error| {
+        Failure::failed(format!("`{}` cannot be written: {error}", directory.display()))
+    })
+}
+
+/// Tells whether a directory is a lab's, and root's own.
+pub(super) fn is_lab(directory: &Path) -> bool {
+    let is_ours = std::fs::symlink_metadata(directory)
+        .is_ok_and(|found| found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw());
+    is_ours && directory.join(MARK).is_file()
 }
 
 fn host(directory: &Path, number: u8, underlay: Underlay) -> HostPlan {
