@@ -189,3 +189,6 @@ async fn remove(directory: &Path) -> Result<(), Failure> {
     Err(Failure::failed(format!("not all of the lab could be removed: {}", errors.join("; ")))
         .with_hint("`weft lab down` with its --name tries again"))
 }
+
+#[cfg(test)]
+mod tests;
