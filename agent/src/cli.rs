@@ -97,6 +97,8 @@ pub enum Command {
     Ipam(IpamArgs),
     /// Read, watch and write the replicated tables
     Table(TableArgs),
+    /// Try Weft on several hosts made of namespaces of this machine
+    Lab(LabArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }

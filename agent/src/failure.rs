@@ -20,6 +20,8 @@ enum Blame {
     World,
     /// It was asked or configured wrongly (2).
     Usage,
+    /// Nobody: whoever read the output has read enough (0).
+    Nobody,
 }
 
 impl Failure {
@@ -31,6 +33,15 @@ impl Failure {
     /// It was asked or configured wrongly: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, blame: Blame::Usage }
+    }
+
+    /// Whoever read the output has read enough (`weft members | head -1`): exit code 0, no word.
+    pub fn reader_left() -> Self {
+        Self {
+            message: "the reader of the output has left".to_owned(),
+            hint: None,
+            blame: Blame::Nobody,
+        }
     }
 
     /// Adds what to do about it.
@@ -48,6 +59,7 @@ impl Failure {
     /// Returns the exit code.
     pub const fn code(&self) -> u8 {
         match self.blame {
+            Blame::Nobody => 0,
             Blame::World => 1,
             Blame::Usage => 2,
         }
@@ -99,7 +111,8 @@ mod tests {
     #[test]
     fn a_failure_is_a_sentence_a_hint_and_a_code() {
         let failure = Failure::usage("`x` is not a name").with_hint("use letters");
-        assert_eq!(failure.report(), "weft: `x` is not a name\nhint: use letters");
+        let report = failure.report();
+        assert_eq!(report, "weft: `x` is not a name\nhint: use letters");
         assert_eq!(failure.code(), 2);
         assert_eq!(Failure::failed("no").code(), 1);
     }

@@ -9,14 +9,16 @@ use crate::op::{Bridge, FdbEntry, Neighbour, Vxlan};
 pub struct Observed {
     /// Network namespaces pinned in the run directory, by name.
     pub namespaces: BTreeMap<String, ObservedNamespace>,
-    /// Host ends of ways out found in the host namespace, by link name.
+    /// Host ends of ways out found in the host namespace, by link name; those too of which only
+    /// rules are left.
     pub host_links: BTreeSet<String>,
 }
 
-/// One network namespace.
+/// One network namespace. A bridge or VXLAN device that is down, or not set as the executor sets
+/// them, is left out: ensuring it again repairs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedNamespace {
-    /// Bridges by name.
+    /// Bridges by name, their addresses in ascending order.
     pub bridges: BTreeMap<String, Bridge>,
     /// VXLAN devices by name.
     pub vxlans: BTreeMap<String, ObservedVxlan>,

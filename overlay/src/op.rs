@@ -90,7 +90,8 @@ pub struct WayOut {
     pub network_link: String,
     /// In bytes.
     pub mtu: u32,
-    /// The network's pools, host bits zero.
+    /// The network's pools, host bits zero. Empty in the removal of a leftover of which only the
+    /// names are known.
     pub pools: Vec<IpNetwork>,
 }
 

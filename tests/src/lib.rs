@@ -1,1 +1,3 @@
-//! What the suites share: the simulated cluster and the namespace testbed.
+//! Simulator, namespace testbed and end-to-end suites.
+
+pub mod cluster;

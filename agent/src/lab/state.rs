@@ -112,10 +112,10 @@ impl fmt::Display for Standing {
         writeln!(f, "\nLook around:")?;
         if let Some(host) = self.hosts.first() {
             let socket = host.socket.display();
-            writeln!(f, "  weft --socket {socket} members")?;
-            writeln!(f, "  weft --socket {socket} network ls")?;
+            writeln!(f, "  weft members --socket {socket}")?;
+            writeln!(f, "  weft network ls --socket {socket}")?;
             if let Some(network) = self.networks.first() {
-                writeln!(f, "  weft --socket {socket} table ls {network} overlay_peer_table")?;
+                writeln!(f, "  weft table ls {network} overlay_peer_table --socket {socket}")?;
             }
         }
         if let (Some(from), Some(to)) = (self.endpoints.first(), self.far_from_first()) {
@@ -170,7 +170,7 @@ mod tests {
     fn people_are_told_how_to_look_around_and_how_to_remove_it() {
         let text = standing().to_string();
         for line in [
-            "weft --socket /lab/h1/run/weft.sock members",
+            "weft members --socket /lab/h1/run/weft.sock",
             "nsenter --net=/lab/ns/blue-h1-1 ping -c 3 10.128.0.3",
             "weft lab down --name weft-lab",
         ] {

@@ -27,8 +27,13 @@ pub async fn ensure(
     let mut inside = Connection::open(sandbox).await?;
     let port = link::find(network, &wanted.port).await?;
     let far = link::find(&mut inside, &wanted.ifname).await?;
+    // Indices start anew in each namespace, so equal ones alone prove little.
+    let here = match &port {
+        Some(port) => port.peer_namespace == link::number_of(network, sandbox).await?,
+        None => false,
+    };
     let made = match (&port, &far) {
-        (Some(port), Some(far)) if are_pair(port, far) => Made::Before,
+        (Some(port), Some(far)) if are_pair(port, far) && here => Made::Before,
         (_, Some(_)) => return Err(sandbox::exists(&wanted.ifname, sandbox)),
         (Some(_), None) => {
             link::remove(network, &wanted.port).await?;
@@ -55,7 +60,7 @@ enum Made {
     Now,
 }
 
-/// Each names the other's index. Two such pairs by chance would need equal indices both ways.
+/// Each names the other's index.
 pub(crate) fn are_pair(a: &Link, b: &Link) -> bool {
     let veth = a.kind == "veth" && b.kind == "veth";
     veth && a.peer == Some(b.index) && b.peer == Some(a.index)

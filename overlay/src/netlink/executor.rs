@@ -113,7 +113,7 @@ impl Executor {
             KernelOp::EnsureWayOut { namespace, way } => self.ensure_way_out(namespace, way).await,
             KernelOp::RemoveWayOut { way, .. } => {
                 let (host, firewall) = self.connections.outside().await?;
-                way_out::remove(host, firewall, way).await
+                way_out::remove(host, firewall, &way.host_link, &way.pools).await
             }
             KernelOp::RemoveLink { place, name } => self.remove_link(place, name).await,
             KernelOp::ReplaceFdb { .. }
@@ -220,7 +220,16 @@ impl Executor {
     /// A place that is gone has taken its links along.
     async fn remove_link(&mut self, place: &Place, name: &str) -> Result<(), NetlinkError> {
         match place {
-            Place::Host => link::remove(self.connections.host().await?, name).await,
+            Place::Host => {
+                let (host, firewall) = self.connections.outside().await?;
+                match link::find(host, name).await? {
+                    Some(found) if found.group == way_out::GROUP => {
+                        way_out::remove(host, firewall, name, &[]).await
+                    }
+                    Some(_) => link::remove(host, name).await,
+                    None => Ok(()),
+                }
+            }
             Place::Network(network) => match self.connections.network(network).await {
                 Ok(network) => link::remove(&mut network.connection, name).await,
                 Err(error) => absent_is_done(error),
@@ -256,8 +265,7 @@ impl Executor {
     async fn read_all(&mut self) -> Result<Observed, NetlinkError> {
         let (connection, firewall) = self.connections.outside().await?;
         let host = observe::host(connection, firewall).await?;
-        let mut observed = Observed::default();
-        observed.host_links.extend(host.links.iter().map(|link| link.name.clone()));
+        let mut observed = Observed { host_links: host.names(), ..Observed::default() };
         for name in namespace::list_pinned(self.connections.pins())? {
             let network = self.connections.network(&name).await?;
             let read = observe::network(&mut network.connection, &host).await?;

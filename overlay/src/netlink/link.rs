@@ -1,14 +1,18 @@
 //! Links of any kind.
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use nix::errno::Errno;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use weft_api::Mac;
 
 use super::connection::Connection;
 use super::error::{NetlinkError, Tolerate};
+use super::namespace::Namespace;
 
 /// What is read of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// Index of the link it is tied to; of a veth, the other end, in whatever namespace that is.
     pub peer: Option<u32>,
+    /// Number that this namespace gives the other end's; `None` when both ends are in one.
+    pub peer_namespace: Option<i32>,
     /// Group (`ip link set group`); 0 by default.
     pub group: u32,
     pub(crate) data: Option<InfoData>,
@@ -50,6 +56,7 @@ impl Link {
             carrier: flags.contains(LinkFlags::LowerUp),
             master: None,
             peer: None,
+            peer_namespace: None,
             group: 0,
             data: None,
         };
@@ -62,6 +69,7 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Controller(index) if index != 0 => link.master = Some(index),
                 LinkAttribute::Link(index) => link.peer = Some(index),
+                LinkAttribute::LinkNetNsId(number) => link.peer_namespace = Some(number),
                 LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::LinkInfo(infos) => link.decode_info(infos),
                 _ => {}
@@ -199,4 +207,25 @@ pub(crate) async fn change_kind(
 ) -> Result<(), NetlinkError> {
     let request = (RouteNetlinkMessage::NewLink(message), 0);
     connection.change(|| format!("change link `{name}`"), request).await
+}
+
+/// The number that the connection's namespace gives another: `ip netns list-id`.
+pub(crate) async fn number_of(
+    connection: &mut Connection,
+    namespace: &Namespace,
+) -> Result<Option<i32>, NetlinkError> {
+    let mut message = NsidMessage::default();
+    let fd = namespace.as_fd().as_raw_fd();
+    message.attributes.push(NsidAttribute::Fd(fd.cast_unsigned()));
+    let request = (RouteNetlinkMessage::GetNsId(message), 0);
+    let found = connection.request(|| "number a namespace".to_owned(), request).await?;
+    Ok(found.iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewNsId(message) => {
+            message.attributes.iter().find_map(|attribute| match attribute {
+                NsidAttribute::Id(number) => Some(*number),
+                _ => None,
+            })
+        }
+        _ => None,
+    }))
 }

@@ -162,6 +162,18 @@ impl Firewall {
         self.transact(|| format!("remove nftables rules for `{link}`"), changes).await
     }
 
+    /// The pools that are masqueraded for a link, or for any: also for one that is gone.
+    pub(crate) async fn masqueraded(
+        &mut self,
+    ) -> Result<BTreeSet<(String, IpNetwork)>, NetlinkError> {
+        let comments = self.comments(&ours("postrouting")).await?;
+        let parsed = comments.iter().filter_map(|comment| {
+            let (link, pool) = comment.strip_prefix("weft ")?.split_once(' ')?;
+            Some((link.to_owned(), pool.parse().ok()?))
+        });
+        Ok(parsed.collect())
+    }
+
     /// Reads what stands for our links.
     pub(crate) async fn standing(&mut self) -> Result<Standing, NetlinkError> {
         let mut standing = Standing::default();

@@ -20,7 +20,9 @@ use crate::op::Bridge;
 #[derive(Debug, Default)]
 pub(crate) struct ObservedHost {
     /// Host ends of ways out.
-    pub(crate) links: Vec<Link>,
+    links: Vec<Link>,
+    /// Those for which rules are left, though the link may be gone.
+    masqueraded: BTreeSet<String>,
     routes: Vec<Entry>,
     ruled: BTreeSet<IpNetwork>,
     standing: Standing,
@@ -33,16 +35,24 @@ pub(crate) async fn host(
 ) -> Result<ObservedHost, NetlinkError> {
     let mut links = link::list(connection).await?;
     links.retain(|link| link.kind == "veth" && link.group == GROUP);
+    let masqueraded = firewall.masqueraded().await?.into_iter().map(|(link, _)| link).collect();
     if links.is_empty() {
-        return Ok(ObservedHost::default());
+        return Ok(ObservedHost { masqueraded, ..ObservedHost::default() });
     }
     let mut routes = route::list(connection).await?;
     routes.retain(|entry| entry.table == TABLE);
     let ruled = rule::list(connection, TABLE).await?.into_iter().map(|rule| rule.to).collect();
-    Ok(ObservedHost { links, routes, ruled, standing: firewall.standing().await? })
+    let standing = firewall.standing().await?;
+    Ok(ObservedHost { links, masqueraded, routes, ruled, standing })
 }
 
 impl ObservedHost {
+    /// Names of host ends, of those too of which only rules are left.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        let there = self.links.iter().map(|link| link.name.clone());
+        there.chain(self.masqueraded.iter().cloned()).collect()
+    }
+
     /// The host's side of a way out is whole: up, each pool routed, ruled and masqueraded.
     fn serves(&self, inner: &Link) -> bool {
         let Some(outer) = self.links.iter().find(|outer| are_pair(outer, inner)) else {

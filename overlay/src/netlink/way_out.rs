@@ -6,6 +6,7 @@
 //! needed and the host's reverse path filter has nothing to object to. IPv4 transit is
 //! 169.254.237.252/30, IPv6 transit two fixed link-local addresses.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -94,7 +95,7 @@ pub(crate) async fn ensure(
     let completed = complete(&mut host, &mut network, firewall, way).await;
     if completed.is_err() && !whole {
         // The first failure is what the caller has to know.
-        let _ = remove(host.connection, firewall, way).await;
+        let _ = remove(host.connection, firewall, &way.host_link, &way.pools).await;
     }
     completed
 }
@@ -217,27 +218,33 @@ fn listens_to_routers(host: &Namespace) -> Result<Vec<String>, NetlinkError> {
     })
 }
 
-/// Removes a way out: rules, routes, masquerade, the pair. Forwarding stays on: others may have
-/// come to rely on it. Goes on after a failure and returns the first.
+/// Removes a way out: rules, routes, masquerade, the pair. Only its name has to be known: its pools
+/// are those given, those it is masqueraded for and those that are routed to it. Forwarding stays
+/// on: others may have come to rely on it. Goes on after a failure and returns the first.
 pub(crate) async fn remove(
     host: &mut Connection,
     firewall: &mut Firewall,
-    way: &WayOut,
+    host_link: &str,
+    pools: &[IpNetwork],
 ) -> Result<(), NetlinkError> {
-    let mut outcome = firewall.remove(&way.host_link).await;
-    for pool in &way.pools {
-        outcome = outcome.and(rule::remove(host, &pool_rule(*pool)).await);
+    let outer = link::find(host, host_link).await?;
+    if let Some(outer) = &outer {
+        ours(outer)?;
+    }
+    let mut pools: BTreeSet<IpNetwork> = pools.iter().copied().collect();
+    let masqueraded = firewall.masqueraded().await?.into_iter();
+    pools.extend(masqueraded.filter(|(link, _)| link == host_link).map(|(_, pool)| pool));
+    if let Some(outer) = &outer {
+        let routes = route::list(host).await?.into_iter();
+        let to_link = routes.filter(|entry| entry.table == TABLE && entry.link == outer.index);
+        pools.extend(to_link.map(|entry| entry.route.to));
+    }
+    let mut outcome = Ok(());
+    for pool in pools {
+        outcome = outcome.and(rule::remove(host, &pool_rule(pool)).await);
     }
     // The routes of the link go with it, and its other end, too.
-    match link::find(host, &way.host_link).await {
-        Ok(Some(found)) => {
-            outcome = outcome.and(ours(&found));
-            if ours(&found).is_ok() {
-                outcome = outcome.and(link::remove(host, &way.host_link).await);
-            }
-            outcome
-        }
-        Ok(None) => outcome,
-        Err(error) => outcome.and(Err(error)),
-    }
+    outcome = outcome.and(link::remove(host, host_link).await);
+    // Last: its comments are what is left to know the pools by, should a removal have failed.
+    outcome.and(firewall.remove(host_link).await)
 }

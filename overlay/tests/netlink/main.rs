@@ -11,6 +11,7 @@ mod entries;
 mod features;
 mod idempotence;
 mod overlay;
+mod pins;
 mod refusals;
 mod sandbox;
 mod underlay6;

@@ -92,3 +92,30 @@ async fn an_unknown_peer_is_not_looked_for_by_flooding() {
     assert!(is_silent(&endpoints[0].sandbox, silent.v4));
     assert!(is_silent(&endpoints[0].sandbox, silent.v6));
 }
+
+#[tokio::test]
+async fn a_frame_to_another_host_is_not_shown_to_the_neighbours_on_this_one() {
+    let (mut bed, endpoints) = three_hosts(Underlay::V4).await;
+    let bystander = bed.hosts[0].join(11).await;
+    assert!(pings(&endpoints[0].sandbox, endpoints[1].v4));
+    let listener = crate::wire::Listener::in_namespace(&bystander.sandbox);
+    assert!(pings(&endpoints[0].sandbox, endpoints[1].v4));
+    let seen = listener.frames_to(endpoints[1].mac);
+    assert_eq!(seen, 0, "a bridge that learns nothing must not flood");
+}
+
+#[tokio::test]
+async fn broadcast_and_multicast_stay_on_their_host() {
+    let (mut bed, endpoints) = three_hosts(Underlay::V4).await;
+    let neighbour = bed.hosts[0].join(11).await;
+    let near = crate::wire::Listener::in_namespace(&neighbour.sandbox);
+    let far = crate::wire::Listener::in_namespace(&endpoints[1].sandbox);
+    let groups = ["10.77.255.255", "224.0.0.251"];
+    for group in groups {
+        crate::wire::shout(&endpoints[0].sandbox, group.parse().unwrap());
+    }
+    // What comes after them on the same way shows that they would have arrived.
+    assert!(pings(&endpoints[0].sandbox, endpoints[1].v4));
+    assert_eq!(near.shouts(), groups.len());
+    assert_eq!(far.shouts(), 0);
+}

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::process::{Command, Output};
 
 use weft_overlay::netlink::namespace::{make_anonymous, run_in};
-use weft_overlay::netlink::{Connection, Namespace, address, link, route, sysctl, uplink, veth};
+use weft_overlay::netlink::{
+    Connection, Namespace, address, link, route, rule, sysctl, uplink, veth,
+};
 use weft_overlay::op::{KernelOp, Route};
 
 use crate::bed::{Bed, Endpoint, NETWORK, Underlay, net};
@@ -218,4 +220,52 @@ async fn flushed_rules_are_seen_and_made_again() {
     host.apply(vec![KernelOp::EnsureWayOut { namespace: NETWORK.to_owned(), way }]).await;
     assert!(host.executor.observe().await.unwrap().namespaces[NETWORK].way_out.is_some());
     assert!(pings(&endpoint.sandbox, OUTSIDE_V4));
+}
+
+#[tokio::test]
+async fn a_leftover_of_which_only_the_name_is_known_is_removed_whole() {
+    let (mut bed, _endpoint, _outside) = with_way_out().await;
+    let host = &mut bed.hosts[0];
+    assert_eq!(rules_of_table(&host.namespace).await, 2);
+    // The namespace is gone, and the host's end with it; rules are left.
+    host.apply(vec![KernelOp::RemoveNamespace { name: NETWORK.to_owned() }]).await;
+    let observed = host.executor.observe().await.unwrap();
+    assert_eq!(observed.host_links.iter().collect::<Vec<_>>(), ["wf-a"]);
+    let mut way = host.way_out();
+    way.pools.clear();
+    host.apply(vec![KernelOp::RemoveWayOut { namespace: NETWORK.to_owned(), way }]).await;
+    assert_eq!(listed(&host.namespace, "list ruleset").trim(), "");
+    assert_eq!(rules_of_table(&host.namespace).await, 0);
+    assert!(host.executor.observe().await.unwrap().host_links.is_empty());
+}
+
+/// How many rules look our table up, of both families.
+async fn rules_of_table(namespace: &Namespace) -> usize {
+    let mut connection = Connection::open(namespace).await.unwrap();
+    rule::list(&mut connection, weft_overlay::netlink::way_out::TABLE).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn iptables_can_read_what_we_put_into_its_table() {
+    let (mut bed, endpoint, _outside) = with_way_out().await;
+    let host = &mut bed.hosts[0];
+    let iptables = |arguments: &str| {
+        let run = || Command::new("iptables-nft").args(arguments.split(' ')).output();
+        let hint = "this test plays Docker with `iptables-nft`: apt-get install iptables";
+        let output = run_in(&host.namespace, run).unwrap().expect(hint);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    iptables("-P FORWARD DROP");
+    iptables("-N DOCKER-USER");
+    iptables("-A FORWARD -j DOCKER-USER");
+    assert!(is_silent(&endpoint.sandbox, OUTSIDE_V4), "the policy drops");
+    let way = host.way_out();
+    let namespace = NETWORK.to_owned();
+    let ensure = KernelOp::EnsureWayOut { namespace, way };
+    assert!(host.executor.apply(vec![ensure]).await.is_empty());
+    assert!(pings(&endpoint.sandbox, OUTSIDE_V4));
+    let rules = iptables("-S DOCKER-USER");
+    assert!(rules.contains("-i wf-a") && rules.contains("-o wf-a"), "{rules}");
+    assert!(rules.contains("weft from wf-a"), "{rules}");
 }

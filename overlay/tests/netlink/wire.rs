@@ -150,3 +150,46 @@ pub(crate) fn send_with_df(from: &Namespace, to: IpAddr, length: usize) -> std::
     })
     .unwrap()
 }
+
+/// The octets that [`shout`] sends.
+const SHOUT: &[u8] = b"is anybody there?";
+
+/// Sends one datagram to a broadcast or multicast address.
+pub(crate) fn shout(from: &Namespace, to: IpAddr) {
+    let socket = run_in(from, || UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    socket.set_broadcast(true).unwrap();
+    socket.send_to(SHOUT, SocketAddr::new(to, 9999)).unwrap();
+}
+
+/// Reads every frame that arrives in a namespace, whomever it is for.
+pub(crate) struct Listener(Socket);
+
+impl Listener {
+    pub(crate) fn in_namespace(namespace: &Namespace) -> Self {
+        // ETH_P_ALL in network byte order, as the protocol of a packet socket.
+        let everything = Protocol::from(i32::from(3u16.to_be()));
+        let open = || Socket::new(Domain::PACKET, Type::RAW, Some(everything));
+        let socket = run_in(namespace, open).unwrap().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self(socket)
+    }
+
+    /// How many of the frames seen so far were for this MAC.
+    pub(crate) fn frames_to(&self, mac: weft_api::Mac) -> usize {
+        self.frames().iter().filter(|frame| frame.starts_with(&mac.octets())).count()
+    }
+
+    /// How many of the frames seen so far were shouts.
+    pub(crate) fn shouts(&self) -> usize {
+        self.frames().iter().filter(|frame| frame.ends_with(SHOUT)).count()
+    }
+
+    fn frames(&self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        let mut buffer = [0; 2048];
+        while let Ok(length) = (&self.0).read(&mut buffer) {
+            frames.push(buffer[..length].to_vec());
+        }
+        frames
+    }
+}

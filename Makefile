@@ -1,0 +1,32 @@
+# The one menu. `make demo` and `make test` do all the set-up they need.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+
+.PHONY: help setup demo test bench ci lint docs build release
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: ## install what builds and tests need (Debian or Ubuntu, as root)
+	@scripts/setup
+
+demo: setup ## three agents on three simulated hosts: see packets cross
+	@scripts/progress "building weft (release)" $(CARGO) build --release --locked --bin weft
+	@$$($(CARGO) metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/weft lab run
+
+test: setup ## everything CI runs but the lints
+	@scripts/test
+
+lint: ## format, clippy, docs, purity
+	@scripts/lint
+
+bench: setup ## measure, and print ratios
+	@scripts/bench
+
+ci: setup ## what CI runs: lint and test
+	@scripts/lint
+	@scripts/test

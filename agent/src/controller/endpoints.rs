@@ -1,0 +1,375 @@
+//! Endpoints: their names and addresses, apart from any sandbox.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
+use weft_api::control::{
+    AttachRequest, ControlError, DetachRequest, EndpointCreate, EndpointResource, ListFilter,
+};
+use weft_api::driver::{Driver, Interface, Options};
+use weft_api::ipam::{Ipam, IpamError};
+use weft_api::{Definition, EndpointId, Stamp, Subnet};
+
+use super::inventory::Endpoint;
+use super::networks::pool_id;
+use super::{Controller, driver_error, ipam_error};
+use crate::control::{Answer, EndpointRef, NetworkRef, resolve};
+use crate::ipam_driver::{ENDPOINT, RANGE};
+use crate::overlay_driver::options::STAMP;
+
+/// Longest name of an endpoint, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
+/// An address that was allocated for an endpoint under way.
+struct Allocated {
+    pool_id: String,
+    address: IpNetwork,
+}
+
+impl Controller {
+    pub(super) async fn list_endpoints(
+        &self,
+        network: Option<NetworkRef>,
+        filter: ListFilter,
+    ) -> Answer<Vec<EndpointResource>> {
+        let only = match network {
+            Some(network) => Some(self.definition(&network).await?.id),
+            None => None,
+        };
+        let mut endpoints: Vec<_> = self
+            .inventory()
+            .endpoints()
+            .filter(|endpoint| only.is_none_or(|network| endpoint.network == network))
+            .filter(|endpoint| filter.matches(&endpoint.id.to_string(), &endpoint.name))
+            .map(Endpoint::resource)
+            .collect();
+        endpoints
+            .sort_by(|one, other| (&one.network, &one.name).cmp(&(&other.network, &other.name)));
+        Ok(endpoints)
+    }
+
+    /// Finds an endpoint of this node by id, prefix, name, or `NETWORK/NAME`.
+    pub(super) async fn find_endpoint(
+        &self,
+        network: Option<&NetworkRef>,
+        endpoint: &EndpointRef,
+    ) -> Answer<Endpoint> {
+        let (in_text, name) = endpoint.parts();
+        let only = match network.or(in_text.as_ref()) {
+            Some(network) => Some(self.definition(network).await?.id),
+            None => None,
+        };
+        let inventory = self.inventory();
+        let candidates =
+            inventory.endpoints().filter(|e| only.is_none_or(|network| e.network == network));
+        resolve("endpoint", name, candidates, |e| (e.id.to_string(), e.name.clone())).cloned()
+    }
+
+    pub(super) async fn make_endpoint(
+        &self,
+        network: &NetworkRef,
+        request: EndpointCreate,
+    ) -> Answer<Endpoint> {
+        let definition = self.definition(network).await?;
+        let id = definition.id;
+        if self.node(move |node, _| node.db().is_frozen(id)).await? {
+            return Err(ControlError::forbidden(format!(
+                "network `{}` is frozen: another network has its name or pool since two halves \
+                 of the cluster met",
+                definition.name
+            ))
+            .with_hint(
+                "use the other network, or delete one of the two; `weft doctor` names them",
+            ));
+        }
+        let wanted = wanted_addresses(&definition, &request.addresses)?;
+        if let Some(mac) = request.mac
+            && !mac.is_unicast()
+        {
+            return Err(ControlError::invalid(format!(
+                "MAC address `{mac}` is not one interface's"
+            )));
+        }
+        let eid = EndpointId::from_bytes(
+            crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
+        );
+        let name = request.name.clone().unwrap_or_else(|| format!("ep-{}", eid.short()));
+        check_name(&name)?;
+        self.inventory().reserve(id, &name).map_err(|taken| {
+            ControlError::conflict(taken.to_string()).with_hint("take another --name")
+        })?;
+        let made = self.make_reserved(&definition, eid, &name, &wanted, request).await;
+        if made.is_err() {
+            self.inventory().unreserve(id, &name);
+            let _turn = self.lock_network(id).await;
+            self.stop_using(&definition).await;
+        }
+        made
+    }
+
+    async fn make_reserved(
+        &self,
+        definition: &Definition,
+        id: EndpointId,
+        name: &str,
+        wanted: &Wanted<'_>,
+        request: EndpointCreate,
+    ) -> Answer<Endpoint> {
+        let driver = {
+            let _turn = self.lock_network(definition.id).await;
+            self.use_network(definition).await?
+        };
+        let ipam = self.registry.ipam(&definition.ipam).ok_or_else(|| {
+            ControlError::not_found(format!(
+                "IPAM driver `{}` is not on this node",
+                definition.ipam
+            ))
+        })?;
+        let allocated = self.allocate(&*ipam, definition, id, wanted).await?;
+        let made = self.make_allocated(driver, definition, id, name, &allocated, request).await;
+        if made.is_err() {
+            self.give_back(&*ipam, &allocated).await;
+        }
+        made
+    }
+
+    async fn make_allocated(
+        &self,
+        driver: Arc<dyn Driver>,
+        definition: &Definition,
+        id: EndpointId,
+        name: &str,
+        allocated: &[Allocated],
+        request: EndpointCreate,
+    ) -> Answer<Endpoint> {
+        let family = |v4: bool| allocated.iter().map(|a| a.address).find(|a| a.is_ipv4() == v4);
+        let mut interface =
+            Interface { mac: request.mac, address: family(true), address_ipv6: family(false) };
+        let stamp = self
+            .node(move |node, _| Stamp { lamport: node.db().lamport(), node: node.id() })
+            .await?;
+        let endpoint = Endpoint {
+            id,
+            network: definition.id,
+            network_name: definition.name.clone(),
+            name: name.to_owned(),
+            address: interface.address,
+            address_ipv6: interface.address_ipv6,
+            mac: None,
+            stamp,
+            options: request.options,
+            sandbox: None,
+            stale: false,
+        };
+        let options = endpoint_options(&endpoint);
+        driver
+            .create_endpoint(definition.id, id, &mut interface, &options)
+            .await
+            .map_err(driver_error)?;
+        let endpoint = Endpoint { mac: interface.mac, ..endpoint };
+        let write = endpoint.to_write();
+        if let Err(error) = self.core(move |core, _| core.persist([write])).await {
+            drop(driver.delete_endpoint(definition.id, id).await);
+            return Err(error);
+        }
+        self.inventory().put(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// Allocates one address of each family the network has, both in one segment.
+    async fn allocate(
+        &self,
+        ipam: &dyn Ipam,
+        definition: &Definition,
+        id: EndpointId,
+        wanted: &Wanted<'_>,
+    ) -> Answer<Vec<Allocated>> {
+        let mut full = None;
+        for segment in &wanted.segments {
+            match self.allocate_in(ipam, definition, id, segment, wanted).await {
+                Ok(allocated) => return Ok(allocated),
+                // The next subnet may have room; an address asked for is in one only.
+                Err(IpamError::NoAvailableIps) => full = Some(IpamError::NoAvailableIps),
+                Err(error) if error.kind() == weft_api::Kind::Unavailable => full = Some(error),
+                Err(error) => return Err(ipam_error(error)),
+            }
+        }
+        Err(ipam_error(full.unwrap_or(IpamError::NoAvailableIps)))
+    }
+
+    async fn allocate_in(
+        &self,
+        ipam: &dyn Ipam,
+        definition: &Definition,
+        id: EndpointId,
+        segment: &[&Subnet],
+        wanted: &Wanted<'_>,
+    ) -> Result<Vec<Allocated>, IpamError> {
+        let mut allocated = Vec::new();
+        for subnet in segment {
+            let pool_id = pool_id(definition, subnet);
+            let mut options = BTreeMap::from([(ENDPOINT.to_owned(), id.to_string())]);
+            if let Some(range) = subnet.range {
+                options.insert(RANGE.to_owned(), range.to_string());
+            }
+            let address = if subnet.pool.is_ipv4() { wanted.v4 } else { wanted.v6 };
+            match ipam.request_address(&pool_id, address, &options).await {
+                Ok((address, _)) => allocated.push(Allocated { pool_id, address }),
+                Err(error) => {
+                    self.give_back(ipam, &allocated).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(allocated)
+    }
+
+    async fn give_back(&self, ipam: &dyn Ipam, allocated: &[Allocated]) {
+        for one in allocated {
+            if let Err(error) = ipam.release_address(&one.pool_id, one.address.ip()).await {
+                tracing::warn!(address = %one.address, %error, "address was not released");
+            }
+        }
+    }
+
+    /// Deletes an endpoint that is in no sandbox.
+    pub(super) async fn remove_endpoint(&self, id: EndpointId) -> Answer<()> {
+        let _turn = self.locks.lock(format!("endpoint/{id}")).await;
+        let endpoint = self.current(id)?;
+        self.end_endpoint(endpoint).await
+    }
+
+    pub(super) async fn end_endpoint(&self, endpoint: Endpoint) -> Answer<()> {
+        if let Some(sandbox) = &endpoint.sandbox {
+            return Err(ControlError::forbidden(format!(
+                "endpoint `{}` is joined to sandbox `{}`",
+                endpoint.name, sandbox.key
+            ))
+            .with_hint("`weft endpoint leave` first, or `weft detach` to do both"));
+        }
+        let network = endpoint.network;
+        let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
+        if let Some(definition) = &definition {
+            if let Ok(driver) = self.driver_of(definition)
+                && let Err(error) = driver.driver.delete_endpoint(network, endpoint.id).await
+            {
+                tracing::warn!(endpoint = %endpoint.id, %error, "driver did not delete the endpoint");
+            }
+            if let Some(ipam) = self.registry.ipam(&definition.ipam) {
+                self.give_back(&*ipam, &allocated_of(definition, &endpoint)).await;
+            }
+        }
+        let id = endpoint.id;
+        self.core(move |core, _| core.persist([Endpoint::removal(id)])).await?;
+        self.inventory().remove(id);
+        if let Some(definition) = definition {
+            let _turn = self.lock_network(network).await;
+            self.stop_using(&definition).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn attach_endpoint(&self, request: AttachRequest) -> Answer<EndpointResource> {
+        let network = NetworkRef::new(request.network.clone());
+        let (create, join) = request.into_steps();
+        super::sandboxes::check_path(&join.netns)?;
+        let endpoint = self.make_endpoint(&network, create).await?;
+        match self.enter_sandbox(endpoint.clone(), join).await {
+            Ok(joined) => Ok(joined.resource()),
+            Err(error) => {
+                if let Err(undo) = self.end_endpoint(endpoint).await {
+                    tracing::warn!(error = %undo, "endpoint of a failed attach was not removed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn detach_endpoint(&self, request: DetachRequest) -> Answer<()> {
+        let endpoint = self.find_endpoint(None, &EndpointRef::new(request.endpoint)).await?;
+        let _turn = self.locks.lock(format!("endpoint/{}", endpoint.id)).await;
+        let endpoint = self.leave_locked(endpoint.id, None).await?;
+        self.end_endpoint(endpoint).await
+    }
+}
+
+/// Which segments an endpoint may be in, and which addresses were asked for.
+struct Wanted<'d> {
+    /// Subnets of each segment, the IPv4 one first.
+    segments: Vec<Vec<&'d Subnet>>,
+    v4: Option<IpAddr>,
+    v6: Option<IpAddr>,
+}
+
+fn wanted_addresses<'d>(definition: &'d Definition, asked: &[IpAddr]) -> Answer<Wanted<'d>> {
+    let mut wanted = Wanted { segments: segments(definition), v4: None, v6: None };
+    for address in asked {
+        let slot = if address.is_ipv4() { &mut wanted.v4 } else { &mut wanted.v6 };
+        if slot.replace(*address).is_some() {
+            return Err(ControlError::invalid("an endpoint has one address of each family")
+                .with_hint("give --ip at most once for IPv4 and once for IPv6"));
+        }
+        wanted
+            .segments
+            .retain(|segment| segment.iter().any(|subnet| subnet.pool.contains(*address)));
+        if wanted.segments.is_empty() {
+            let pools: Vec<_> = definition.subnets.iter().map(|s| s.pool.to_string()).collect();
+            return Err(ControlError::invalid(format!(
+                "address `{address}` is in no subnet of network `{}` that fits",
+                definition.name
+            ))
+            .with_hint(format!("its subnets are {}", pools.join(", "))));
+        }
+    }
+    Ok(wanted)
+}
+
+/// Groups the subnets by VNI, in the order of the definition.
+fn segments(definition: &Definition) -> Vec<Vec<&Subnet>> {
+    let mut segments: Vec<Vec<&Subnet>> = Vec::new();
+    for subnet in &definition.subnets {
+        match segments.iter_mut().find(|segment| segment[0].vni == subnet.vni) {
+            Some(segment) => segment.push(subnet),
+            None => segments.push(vec![subnet]),
+        }
+    }
+    for segment in &mut segments {
+        segment.sort_by_key(|subnet| subnet.pool.is_ipv6());
+    }
+    segments
+}
+
+fn check_name(name: &str) -> Answer<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
+        return Err(ControlError::invalid(format!("endpoint name `{name}` is not allowed"))
+            .with_hint(format!("use 1 to {NAME_BYTES_MAX} letters, digits, `_`, `.` and `-`")));
+    }
+    Ok(())
+}
+
+/// The contract's options of an endpoint: what its user gave and when it was allocated.
+pub(super) fn endpoint_options(endpoint: &Endpoint) -> Options {
+    let mut options: Options = endpoint
+        .options
+        .iter()
+        .map(|(key, value)| (key.clone(), serde_json::Value::String(value.clone())))
+        .collect();
+    let stamp = serde_json::to_value(endpoint.stamp).expect("a stamp is a plain record");
+    options.insert(STAMP.to_owned(), stamp);
+    options
+}
+
+fn allocated_of(definition: &Definition, endpoint: &Endpoint) -> Vec<Allocated> {
+    endpoint
+        .address
+        .into_iter()
+        .chain(endpoint.address_ipv6)
+        .filter_map(|address| {
+            let subnet = definition.subnets.iter().find(|s| s.pool.contains(address.ip()))?;
+            Some(Allocated { pool_id: pool_id(definition, subnet), address })
+        })
+        .collect()
+}

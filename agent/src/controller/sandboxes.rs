@@ -1,0 +1,322 @@
+//! Sandboxes: the namespaces that endpoints are joined to. The first join makes one, the last
+//! leave deletes it.
+
+use std::net::IpAddr;
+
+use weft_api::control::{ControlError, EndpointJoin, SandboxId, StaticRoute};
+use weft_api::driver::{JoinResult, Options, TableEntry};
+use weft_api::{Definition, EndpointId};
+use weft_overlay::netlink::namespace::Namespace;
+use weft_overlay::netlink::{connection::Connection, link};
+
+use super::endpoints::endpoint_options;
+use super::inventory::{Endpoint, Sandbox};
+use super::{Controller, driver_error, table_error};
+use crate::control::Answer;
+use crate::overlay_driver::Vanished;
+use crate::overlay_driver::options::{DEFAULT_ROUTE, IFNAME};
+
+/// Interfaces a sandbox may have that were named by us.
+const INTERFACES_MAX: usize = 256;
+
+impl Controller {
+    pub(super) async fn enter_sandbox(
+        &self,
+        endpoint: Endpoint,
+        request: EndpointJoin,
+    ) -> Answer<Endpoint> {
+        let _turn = self.locks.lock(format!("endpoint/{}", endpoint.id)).await;
+        // Two joins to one namespace take turns: each sees the names the other took.
+        let _place = self.locks.lock(format!("sandbox/{}", request.netns)).await;
+        let mut endpoint = self.current(endpoint.id)?;
+        if let Some(sandbox) = &endpoint.sandbox {
+            return Err(ControlError::forbidden(format!(
+                "endpoint `{}` is joined to sandbox `{}` already",
+                endpoint.name, sandbox.key
+            ))
+            .with_hint("`weft endpoint leave` first"));
+        }
+        let network = endpoint.network;
+        let definition = self
+            .node(move |node, _| node.db().definition(network).cloned())
+            .await?
+            .ok_or_else(|| {
+                ControlError::not_found(format!(
+                    "network `{}` does not exist any more",
+                    endpoint.network_name
+                ))
+            })?;
+        let namespace = open(&request.netns)?;
+        let ifname = match request.ifname {
+            Some(name) => checked_ifname(&namespace, name).await?,
+            None => free_ifname(&namespace).await?,
+        };
+        let (id, default_route) = self.place(&request.netns)?;
+        let sandbox = Sandbox {
+            id,
+            key: request.netns,
+            ifname,
+            default_route,
+            gateway: None,
+            gateway_ipv6: None,
+            mtu: None,
+            routes: Vec::new(),
+            entries: Vec::new(),
+        };
+        endpoint.stale = false;
+        let joined = self.join_driver(&definition, endpoint, sandbox).await?;
+        let write = joined.to_write();
+        self.core(move |core, _| core.persist([write])).await?;
+        self.inventory().put(joined.clone());
+        Ok(joined)
+    }
+
+    /// Lets the driver join, and publishes what it said. Used at start as well.
+    pub(super) async fn join_driver(
+        &self,
+        definition: &Definition,
+        mut endpoint: Endpoint,
+        mut sandbox: Sandbox,
+    ) -> Answer<Endpoint> {
+        let driver = self.driver_of(definition)?.driver;
+        let mut result = JoinResult::default();
+        let options = join_options(&endpoint, &sandbox);
+        driver
+            .join(endpoint.network, endpoint.id, &sandbox.key, &mut result, &options)
+            .await
+            .map_err(driver_error)?;
+        let published = self.publish(&endpoint, std::mem::take(&mut result.table_entries)).await;
+        match published {
+            Ok(entries) => sandbox.entries = entries,
+            Err(error) => {
+                if let Err(undo) = driver.leave(endpoint.network, endpoint.id).await {
+                    tracing::warn!(error = %undo, "failed join was not undone");
+                }
+                return Err(error);
+            }
+        }
+        let (v4, v6) = gateways(definition, &endpoint, sandbox.default_route);
+        sandbox.gateway = result.gateway.or(v4);
+        sandbox.gateway_ipv6 = result.gateway_ipv6.or(v6);
+        sandbox.mtu = Some(definition.mtu.unwrap_or_else(|| self.largest_mtu()));
+        sandbox.routes = result
+            .static_routes
+            .into_iter()
+            .map(|route| StaticRoute { destination: route.destination, next_hop: route.next_hop })
+            .collect();
+        endpoint.sandbox = Some(sandbox);
+        Ok(endpoint)
+    }
+
+    /// Writes table entries; one that stands from an earlier start is brought up to date.
+    async fn publish(
+        &self,
+        endpoint: &Endpoint,
+        entries: Vec<TableEntry>,
+    ) -> Answer<Vec<(String, String)>> {
+        let network = endpoint.network;
+        self.node(move |node, now| {
+            let mut published = Vec::new();
+            for TableEntry { table, key, value } in entries {
+                let own = node.id();
+                let standing = node
+                    .db()
+                    .entry(network, &table, &key)
+                    .filter(|entry| entry.owner == own)
+                    .map(|entry| entry.value.to_vec());
+                let written =
+                    match standing {
+                        Some(standing) if standing == value => Ok(()),
+                        Some(_) => node
+                            .with_db(now, |db| db.update_entry(network, &table, &key, value, now)),
+                        None => node
+                            .with_db(now, |db| db.create_entry(network, &table, &key, value, now)),
+                    };
+                written.map_err(table_error)?;
+                published.push((table, key));
+            }
+            Ok(published)
+        })
+        .await?
+    }
+
+    async fn unpublish(&self, endpoint: &Endpoint, entries: Vec<(String, String)>) -> Answer<()> {
+        let network = endpoint.network;
+        self.node(move |node, now| {
+            for (table, key) in entries {
+                let deleted = node.with_db(now, |db| db.delete_entry(network, &table, &key, now));
+                if let Err(error) = deleted {
+                    // Another node took the key over, or it went with the network.
+                    tracing::debug!(%error, "entry not deleted");
+                }
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn leave_endpoint(
+        &self,
+        id: EndpointId,
+        sandbox: Option<SandboxId>,
+    ) -> Answer<()> {
+        let _turn = self.locks.lock(format!("endpoint/{id}")).await;
+        let endpoint = self.current(id)?;
+        if endpoint.sandbox.is_none() {
+            return Err(ControlError::forbidden(format!(
+                "endpoint `{}` is joined to no sandbox",
+                endpoint.name
+            )));
+        }
+        self.leave_locked(id, sandbox).await.map(drop)
+    }
+
+    /// Leaves the sandbox, if there is one; the caller holds the endpoint's lock.
+    pub(super) async fn leave_locked(
+        &self,
+        id: EndpointId,
+        expected: Option<SandboxId>,
+    ) -> Answer<Endpoint> {
+        let mut endpoint = self.current(id)?;
+        let Some(sandbox) = endpoint.sandbox.take() else { return Ok(endpoint) };
+        if let Some(expected) = expected
+            && expected.as_str() != sandbox.id
+        {
+            return Err(ControlError::not_found(format!(
+                "endpoint `{}` is not joined to sandbox `{expected}`",
+                endpoint.name
+            )));
+        }
+        // First the others stop to send, then the data path goes.
+        self.unpublish(&endpoint, sandbox.entries).await?;
+        let network = endpoint.network;
+        let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
+        if let Some(definition) = definition
+            && let Ok(driver) = self.driver_of(&definition)
+            && let Err(error) = driver.driver.leave(endpoint.network, id).await
+        {
+            tracing::warn!(endpoint = %id, %error, "driver did not leave the sandbox");
+        }
+        let write = endpoint.to_write();
+        self.core(move |core, _| core.persist([write])).await?;
+        self.inventory().put(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// A sandbox is gone with its namespace: its endpoints leave, and keep their addresses.
+    pub(super) async fn sandbox_vanished(&self, vanished: Vanished) {
+        let _turn = self.locks.lock(format!("endpoint/{}", vanished.endpoint)).await;
+        let Ok(mut endpoint) = self.current(vanished.endpoint) else { return };
+        let Some(sandbox) = endpoint.sandbox.take() else { return };
+        endpoint.stale = true;
+        let write = endpoint.to_write();
+        let kept = async {
+            self.unpublish(&endpoint, sandbox.entries).await?;
+            self.core(move |core, _| core.persist([write])).await
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "leave of a vanished sandbox was not kept");
+        }
+        self.inventory().put(endpoint);
+    }
+
+    pub(super) fn current(&self, id: EndpointId) -> Answer<Endpoint> {
+        self.inventory().get(id).cloned().ok_or_else(|| {
+            ControlError::not_found(format!("endpoint `{id}` does not exist any more"))
+        })
+    }
+
+    /// Returns the sandbox's id, and whether its default routes are still to be had.
+    fn place(&self, key: &str) -> Answer<(String, bool)> {
+        let inventory = self.inventory();
+        let mut id = None;
+        let mut default_route = true;
+        for (_, sandbox) in inventory.in_sandbox(key) {
+            id = Some(sandbox.id.clone());
+            default_route &= !sandbox.default_route;
+        }
+        match id {
+            Some(id) => Ok((id, default_route)),
+            None => {
+                let bytes: [u8; 16] = crate::identity::random()
+                    .map_err(|error| ControlError::internal(error.to_string()))?;
+                Ok((EndpointId::from_bytes(bytes).to_string(), default_route))
+            }
+        }
+    }
+}
+
+fn join_options(endpoint: &Endpoint, sandbox: &Sandbox) -> Options {
+    let mut options = endpoint_options(endpoint);
+    options.insert(IFNAME.to_owned(), sandbox.ifname.clone().into());
+    options.insert(DEFAULT_ROUTE.to_owned(), sandbox.default_route.into());
+    options
+}
+
+fn gateways(
+    definition: &Definition,
+    endpoint: &Endpoint,
+    default_route: bool,
+) -> (Option<IpAddr>, Option<IpAddr>) {
+    let of = |address: Option<ipnetwork::IpNetwork>| {
+        let address = address?.ip();
+        let subnet = definition.subnets.iter().find(|subnet| subnet.pool.contains(address))?;
+        subnet.gateway
+    };
+    if definition.internal || !default_route {
+        return (None, None);
+    }
+    (of(endpoint.address), of(endpoint.address_ipv6))
+}
+
+/// Checks the form of a namespace's path.
+pub(super) fn check_path(path: &str) -> Answer<()> {
+    if !path.starts_with('/') {
+        return Err(ControlError::invalid(format!("namespace path `{path}` is not absolute"))
+            .with_hint("give a path such as /run/netns/web or /proc/42/ns/net"));
+    }
+    Ok(())
+}
+
+fn open(path: &str) -> Answer<Namespace> {
+    check_path(path)?;
+    Namespace::open(path).map_err(|error| {
+        ControlError::not_found(format!("namespace `{path}`: {error}")).with_hint(
+            "`ip netns add NAME` makes one under /run/netns; --pid takes that of a process",
+        )
+    })
+}
+
+async fn interfaces(namespace: &Namespace) -> Answer<Vec<String>> {
+    let read = async {
+        let mut connection = Connection::open(namespace).await?;
+        link::list(&mut connection).await
+    };
+    let links = read.await.map_err(|error| {
+        ControlError::internal(format!("interfaces of the namespace were not read: {error}"))
+    })?;
+    Ok(links.into_iter().map(|link| link.name).collect())
+}
+
+async fn checked_ifname(namespace: &Namespace, name: String) -> Answer<String> {
+    let fits = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+    if name.is_empty() || name.len() > 15 || !name.chars().all(fits) || name == "." || name == ".."
+    {
+        return Err(ControlError::invalid(format!("`{name}` cannot name an interface"))
+            .with_hint("use 1 to 15 letters or digits, such as eth0"));
+    }
+    if interfaces(namespace).await?.contains(&name) {
+        return Err(ControlError::conflict(format!(
+            "interface `{name}` exists already in that namespace"
+        ))
+        .with_hint("take another --ifname, or leave it out for the first free one"));
+    }
+    Ok(name)
+}
+
+async fn free_ifname(namespace: &Namespace) -> Answer<String> {
+    let taken = interfaces(namespace).await?;
+    (0..INTERFACES_MAX)
+        .map(|number| format!("eth{number}"))
+        .find(|name| !taken.contains(name))
+        .ok_or_else(|| ControlError::unavailable("no interface name is left in that namespace"))
+}

@@ -1,0 +1,272 @@
+//! The node's membership of a cluster: resumed, founded, joined, left, lost.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::Context;
+use tokio::sync::oneshot;
+use weft_api::{Space, Write};
+use weft_ipam::ClusterPools;
+use weft_networkdb::{JoinRefusal, Key, KeyRing, MemberState, RolledBackBy};
+
+use super::{Core, News};
+use crate::gossip::noise::Secrets;
+use crate::identity::{self, Identity};
+use crate::node::{Node, NodeConfig, Output};
+
+/// Spaces that end with a membership.
+const CLUSTER_SPACES: [Space; 7] = [
+    Space::Node,
+    Space::Controller,
+    Space::Members,
+    Space::Facts,
+    Space::Logs,
+    Space::Claims,
+    Space::Ipam,
+];
+
+/// Why the node's membership cannot change as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum MembershipError {
+    /// There is one already.
+    #[error("this node is in cluster {0} already")]
+    Member(weft_api::ClusterId),
+    /// There is none.
+    #[error("this node is in no cluster")]
+    NoCluster,
+    /// A join or leave is under way.
+    #[error("a join or leave is under way")]
+    Busy,
+    /// The cluster refused, or nobody answered.
+    #[error(transparent)]
+    Refused(#[from] JoinRefusal),
+    /// The system failed.
+    #[error("{0:#}")]
+    System(#[from] anyhow::Error),
+}
+
+impl Core {
+    /// Starts the node of an earlier membership, at its next boot, on disk before any packet.
+    pub(super) fn resume(&mut self, now: Instant) -> anyhow::Result<()> {
+        let Some(mut identity) = Identity::load(&self.store)? else { return Ok(()) };
+        if !identity.joined {
+            // The cluster never let this NodeId in: begin again when asked to.
+            self.wipe(&CLUSTER_SPACES);
+            let writes = std::mem::take(&mut self.writes);
+            self.store.commit(&writes)?;
+            return Ok(());
+        }
+        identity.next_boot().context("no randomness")?;
+        self.store.commit(&[identity.to_write()])?;
+        self.start_node(identity, now)
+    }
+
+    fn start_node(&mut self, identity: Identity, now: Instant) -> anyhow::Result<()> {
+        let mut restored = Vec::new();
+        for space in CLUSTER_SPACES {
+            let records = self.store.load(space)?;
+            restored.extend(records.into_iter().map(|(key, value)| (space, key, value)));
+        }
+        let config = NodeConfig {
+            cluster: identity.cluster,
+            node: identity.node,
+            boot: identity.boot,
+            name: self.settings.name.clone(),
+            advertise: self.settings.advertise,
+            keys: KeyRing::new(identity.key_id, Key::from_bytes(identity.key)),
+            seed: identity::random().context("no randomness")?,
+            rest: self.settings.rest,
+        };
+        self.node = Some(Node::new(config, restored, now)?);
+        self.secrets.set(Some(Secrets {
+            cluster: identity.cluster,
+            keys: vec![(identity.key_id, identity.key)],
+        }));
+        tracing::info!(node = %identity.node, cluster = %identity.cluster, boot = identity.boot.counter, "node started");
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// Founds a cluster with this node as its only member.
+    ///
+    /// # Errors
+    /// [`MembershipError::Member`] when there is one already.
+    pub fn init(&mut self, pools: &ClusterPools, now: Instant) -> Result<(), MembershipError> {
+        self.no_membership()?;
+        let identity = Identity::found().context("no randomness")?;
+        self.writes.push(identity.to_write());
+        self.start_node(identity, now)?;
+        if let Some(node) = &mut self.node {
+            node.found_cluster(pools, now);
+        }
+        Ok(())
+    }
+
+    /// Asks members of a cluster to let this node in; the answer comes when they have.
+    pub fn join(
+        &mut self,
+        (cluster, key_id, key): (weft_api::ClusterId, u8, [u8; 32]),
+        seeds: &[SocketAddr],
+        answer: oneshot::Sender<Result<(), MembershipError>>,
+        now: Instant,
+    ) {
+        let begun = self.no_membership().and_then(|()| {
+            let identity = Identity::new(cluster, key_id, key).context("no randomness")?;
+            self.writes.push(identity.to_write());
+            Ok(self.start_node(identity, now)?)
+        });
+        match begun {
+            Ok(()) => {
+                self.joining = Some(answer);
+                if let Some(node) = &mut self.node {
+                    node.with_db(now, |db| db.join(seeds, now));
+                }
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    fn no_membership(&self) -> Result<(), MembershipError> {
+        match &self.identity {
+            Some(_) if self.joining.is_some() || self.leaving.is_some() => {
+                Err(MembershipError::Busy)
+            }
+            Some(identity) => Err(MembershipError::Member(identity.cluster)),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands everything over and leaves; the answer comes when the members know.
+    pub fn leave(&mut self, answer: oneshot::Sender<Result<(), MembershipError>>, now: Instant) {
+        if self.joining.is_some() || self.leaving.is_some() {
+            drop(answer.send(Err(MembershipError::Busy)));
+        } else if let Some(node) = &mut self.node {
+            self.leaving = Some(answer);
+            node.with_ipam(now, |ipam| ipam.leave(now));
+        } else {
+            drop(answer.send(Err(MembershipError::NoCluster)));
+        }
+    }
+
+    /// Puts the joined mark into the same commit as the facts that came with it.
+    pub(super) fn mark_joined(&mut self, effects: &[Output]) {
+        if effects.contains(&Output::Joined)
+            && let Some(identity) = &mut self.identity
+        {
+            identity.joined = true;
+            self.writes.push(identity.to_write());
+        }
+    }
+
+    pub(super) fn answer_join(&mut self) {
+        tracing::info!("joined the cluster");
+        if let Some(answer) = self.joining.take() {
+            drop(answer.send(Ok(())));
+        }
+    }
+
+    pub(super) fn join_failed(&mut self, refusal: JoinRefusal) {
+        tracing::warn!(%refusal, "join failed");
+        if let Some(answer) = self.joining.take() {
+            self.end_membership();
+            drop(answer.send(Err(refusal.into())));
+        }
+    }
+
+    pub(super) fn handed_over(&mut self, unacknowledged: &[weft_api::NodeId]) {
+        if !unacknowledged.is_empty() {
+            tracing::warn!(?unacknowledged, "ranges handed over without every acknowledgement");
+        }
+        let now = Instant::now();
+        if let Some(node) = &mut self.node {
+            node.with_db(now, |db| db.leave(now));
+        }
+    }
+
+    pub(super) fn left(&mut self) {
+        tracing::info!("left the cluster");
+        self.end_membership();
+        if let Some(answer) = self.leaving.take() {
+            drop(answer.send(Ok(())));
+        }
+    }
+
+    /// This NodeId was seen with another life: it may not write, allocate or donate any more.
+    pub(super) fn rolled_back(&mut self, reason: RolledBackBy) {
+        let Some(identity) = self.identity.clone() else { return };
+        let seeds = self.live_members();
+        self.end_membership();
+        let removals = std::mem::take(&mut self.writes);
+        if let Err(error) = self.store.commit(&removals) {
+            // The next start finds the old identity, and the cluster tells it the same again.
+            tracing::error!(%error, "records of the rolled-back node were not removed");
+            return;
+        }
+        let renewed = Identity::new(identity.cluster, identity.key_id, identity.key)
+            .context("no randomness")
+            .and_then(|renewed| {
+                self.writes.push(renewed.to_write());
+                let id = renewed.node;
+                self.start_node(renewed, Instant::now()).map(|()| id)
+            });
+        let text = match renewed {
+            Ok(id) => format!(
+                "node {} was rolled back or cloned ({reason:?}): this agent joins again as node \
+                 {id}; the old id awaits `weft forget`",
+                identity.node
+            ),
+            Err(error) => format!(
+                "node {} was rolled back or cloned ({reason:?}) and takes no part any more: {error:#}",
+                identity.node
+            ),
+        };
+        tracing::error!("{text}");
+        self.alarms.insert(text, 1);
+        let now = Instant::now();
+        if let Some(node) = &mut self.node {
+            node.with_db(now, |db| db.join(&seeds, now));
+        }
+    }
+
+    fn live_members(&self) -> Vec<SocketAddr> {
+        let Some(node) = &self.node else { return Vec::new() };
+        node.db()
+            .members()
+            .filter(|member| member.id != node.id())
+            .filter(|member| {
+                matches!(
+                    member.state,
+                    MemberState::Alive | MemberState::Suspect | MemberState::Failed
+                )
+            })
+            .map(|member| member.addr)
+            .collect()
+    }
+
+    fn end_membership(&mut self) {
+        self.node = None;
+        self.identity = None;
+        self.secrets.set(None);
+        self.tickets.clear();
+        self.claims.clear();
+        self.watches.clear();
+        self.writes.clear();
+        self.wipe(&CLUSTER_SPACES);
+        self.news.push(News::Ended);
+    }
+
+    /// Returns who this node is, while it is in a cluster.
+    pub const fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Tells whether a join or a leave is under way.
+    pub const fn in_transit(&self) -> (bool, bool) {
+        (self.joining.is_some(), self.leaving.is_some())
+    }
+
+    /// Adds durable writes of the controller to this call's commit.
+    pub fn persist(&mut self, writes: impl IntoIterator<Item = Write>) {
+        self.writes.extend(writes);
+    }
+}

@@ -1,0 +1,245 @@
+//! What `weft doctor` looks at: each check takes what was observed and judges it.
+//!
+//! Nothing here observes. Whoever holds the sockets, the kernel and the tables passes in what it
+//! found; so every judgement can be tested, and none needs rights.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use weft_api::control::{Check, MemberResource, MemberState, NetworkResource};
+
+/// Something the kernel has to be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feature {
+    /// Network namespaces.
+    Namespaces,
+    /// Bridges.
+    Bridge,
+    /// VXLAN devices.
+    Vxlan,
+    /// Veth pairs.
+    Veth,
+    /// nftables, for the way out.
+    Nftables,
+}
+
+impl Feature {
+    /// All features.
+    pub const ALL: [Self; 5] =
+        [Self::Namespaces, Self::Bridge, Self::Vxlan, Self::Veth, Self::Nftables];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Namespaces => "namespaces",
+            Self::Bridge => "bridge",
+            Self::Vxlan => "vxlan",
+            Self::Veth => "veth",
+            Self::Nftables => "nftables",
+        }
+    }
+
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::Namespaces => "use a kernel with CONFIG_NET_NS, and run with CAP_SYS_ADMIN",
+            Self::Bridge => "modprobe bridge, or use a kernel with CONFIG_BRIDGE",
+            Self::Vxlan => "modprobe vxlan, or use a kernel with CONFIG_VXLAN",
+            Self::Veth => "modprobe veth, or use a kernel with CONFIG_VETH",
+            Self::Nftables => {
+                "modprobe nf_tables; without it networks need --internal, there is no way out"
+            }
+        }
+    }
+}
+
+/// Judges a kernel feature by what came of trying it.
+pub fn kernel(feature: Feature, tried: Result<(), String>) -> Check {
+    let name = format!("kernel {}", feature.name());
+    match (tried, feature) {
+        (Ok(()), _) => Check::ok(name, "works"),
+        (Err(error), Feature::Nftables) => Check::warn(name, error, feature.hint()),
+        (Err(error), Feature::Namespaces | Feature::Bridge | Feature::Vxlan | Feature::Veth) => {
+            Check::fail(name, error, feature.hint())
+        }
+    }
+}
+
+/// Bits of the capability sets in `/proc/PID/status` (`capability.h`).
+const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
+
+/// Judges rights by the text of `/proc/self/status`.
+pub fn privileges(status: &str) -> Check {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    let Some(effective) = effective else {
+        return Check::warn("privileges", "they cannot be read", "mount /proc");
+    };
+    let missing: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(bit, _)| effective & (1 << bit) == 0)
+        .map(|(_, name)| *name)
+        .collect();
+    if missing.is_empty() {
+        return Check::ok("privileges", "CAP_NET_ADMIN and CAP_SYS_ADMIN");
+    }
+    Check::fail(
+        "privileges",
+        format!("{} missing", missing.join(" and ")),
+        "run as root, or give the capabilities",
+    )
+}
+
+/// Who holds a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortHolder {
+    /// Nobody.
+    Free,
+    /// This agent, or a device it made.
+    Us,
+    /// Somebody else; what the operating system said when the port was tried.
+    Another(String),
+}
+
+/// Judges a port; `name` says what it is for, such as `gossip udp`.
+pub fn port(name: &str, number: u16, holder: &PortHolder) -> Check {
+    let check = format!("port {name}");
+    match holder {
+        PortHolder::Us => Check::ok(check, format!("{number}, ours")),
+        PortHolder::Free => Check::ok(check, format!("{number}, free")),
+        PortHolder::Another(error) => Check::fail(
+            check,
+            format!("{number} is taken: {error}"),
+            "stop what holds it (`ss -lunp` shows), or choose another port on every node",
+        ),
+    }
+}
+
+/// Smallest MTU that IPv6 works with (RFC 8200, section 5), in bytes.
+const MTU_MIN: u32 = 1280;
+
+/// Judges the uplink's MTU. `overhead` is what the encapsulation takes: 50 bytes over IPv4, 70 over
+/// IPv6.
+pub fn mtu(uplink: u32, overhead: u32, networks: &[NetworkResource]) -> Check {
+    let room = uplink.saturating_sub(overhead);
+    let detail = format!("uplink {uplink}, overlay {room}");
+    let too_large: Vec<String> = networks
+        .iter()
+        .filter(|network| network.mtu.is_some_and(|mtu| mtu > room))
+        .map(|network| format!("`{}`", network.name))
+        .collect();
+    if !too_large.is_empty() {
+        return Check::fail(
+            "mtu",
+            format!("{detail}, and {} ask for more", too_large.join(", ")),
+            "full-size packets are lost: raise the uplink's MTU or make the networks anew",
+        );
+    }
+    if room < MTU_MIN {
+        return Check::warn(
+            "mtu",
+            detail,
+            format!("IPv6 needs {MTU_MIN} inside: raise the uplink's MTU"),
+        );
+    }
+    Check::ok("mtu", detail)
+}
+
+/// How late a timer may fire before failure detection suffers: half a probe interval.
+const LATENESS_MAX: Duration = Duration::from_millis(500);
+
+/// Judges the clock. Weft never compares wall clocks; what counts is that timers fire on time.
+pub fn clock(lateness: Duration) -> Check {
+    let detail =
+        format!("timers fire up to {} ms late; wall clocks do not matter", lateness.as_millis());
+    if lateness <= LATENESS_MAX {
+        return Check::ok("clock", detail);
+    }
+    Check::warn(
+        "clock",
+        detail,
+        "the machine is overloaded or was suspended: others may take this node for failed",
+    )
+}
+
+/// Judges the members: one check for all that is well, one for each that is not.
+pub fn peers(members: &[MemberResource]) -> Vec<Check> {
+    let others: Vec<&MemberResource> = members.iter().filter(|member| !member.this).collect();
+    let alive = others.iter().filter(|member| member.state == MemberState::Alive).count();
+    let expected = others
+        .iter()
+        .filter(|member| !matches!(member.state, MemberState::Left | MemberState::Forgotten))
+        .count();
+    let mut checks = vec![Check::ok("peers", format!("{alive} of {expected} answer"))];
+    for member in others {
+        let check = format!("peer {}", member.name);
+        match member.state {
+            MemberState::Alive | MemberState::Left | MemberState::Forgotten => {}
+            MemberState::Suspect => checks.push(Check::warn(
+                check,
+                format!("{} does not answer at the moment", member.address),
+                "look again in a few seconds",
+            )),
+            MemberState::Failed => checks.push(Check::fail(
+                check,
+                format!("{} does not answer", member.address),
+                reach_hint(member.address),
+            )),
+        }
+    }
+    checks
+}
+
+fn reach_hint(address: SocketAddr) -> String {
+    format!(
+        "start its agent, or let UDP and TCP port {} and the VXLAN port through the firewalls",
+        address.port()
+    )
+}
+
+/// Judges networks: those that lost name or pool when two halves of the cluster met.
+pub fn frozen(networks: &[NetworkResource]) -> Vec<Check> {
+    networks
+        .iter()
+        .filter(|network| network.frozen)
+        .map(|network| {
+            Check::warn(
+                format!("network {}", network.name),
+                format!("{} is frozen: another network has its name or subnet", network.id),
+                "move its endpoints to a new network, then remove it by its id",
+            )
+        })
+        .collect()
+}
+
+/// Judges pools against routes of hosts (node name, destination). Default routes overlap everything
+/// and mean nothing.
+pub fn overlaps(networks: &[NetworkResource], routes: &[(String, IpNetwork)]) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for network in networks {
+        for subnet in &network.subnets {
+            let hit =
+                routes.iter().find(|(_, route)| route.prefix() > 0 && overlap(*route, subnet.pool));
+            if let Some((node, route)) = hit {
+                checks.push(Check::warn(
+                    format!("network {}", network.name),
+                    format!("its subnet {} overlaps the route {route} of {node}", subnet.pool),
+                    "endpoints cannot reach what that route leads to: choose another subnet",
+                ));
+            }
+        }
+    }
+    checks
+}
+
+fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
+    match (one, other) {
+        (IpNetwork::V4(one), IpNetwork::V4(other)) => one.overlaps(other),
+        (IpNetwork::V6(one), IpNetwork::V6(other)) => one.overlaps(other),
+        (IpNetwork::V4(_), IpNetwork::V6(_)) | (IpNetwork::V6(_), IpNetwork::V4(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+
+use weft_api::control::CheckStatus;
+use weft_api::{NetworkId, NodeId, Subnet, Vni};
+
+use super::*;
+
+fn network(name: &str, pool: &str, mtu: Option<u32>) -> NetworkResource {
+    NetworkResource {
+        name: name.to_owned(),
+        id: NetworkId::default(),
+        driver: "overlay".to_owned(),
+        ipam: "weft".to_owned(),
+        subnets: vec![Subnet {
+            pool: pool.parse().unwrap(),
+            gateway: None,
+            range: None,
+            auxiliary: BTreeMap::new(),
+            vni: Vni::new(1).unwrap(),
+        }],
+        options: BTreeMap::new(),
+        mtu,
+        internal: false,
+        creator: NodeId::default(),
+        frozen: false,
+        endpoints: Vec::new(),
+        detail: None,
+    }
+}
+
+fn member(name: &str, state: MemberState) -> MemberResource {
+    MemberResource {
+        id: NodeId::default(),
+        name: name.to_owned(),
+        address: "192.0.2.1:7950".parse().unwrap(),
+        state,
+        boot: 1,
+        this: name == "me",
+    }
+}
+
+#[test]
+fn a_missing_feature_fails_unless_only_the_way_out_needs_it() {
+    for feature in Feature::ALL {
+        assert_eq!(kernel(feature, Ok(())).status, CheckStatus::Ok);
+        let check = kernel(feature, Err("not supported".to_owned()));
+        let expected = match feature {
+            Feature::Nftables => CheckStatus::Warn,
+            Feature::Namespaces | Feature::Bridge | Feature::Vxlan | Feature::Veth => {
+                CheckStatus::Fail
+            }
+        };
+        assert_eq!(check.status, expected);
+        assert!(check.hint.is_some());
+    }
+}
+
+#[test]
+fn privileges_are_read_bit_by_bit() {
+    assert_eq!(privileges("CapEff:\t000001ffffffffff\n").status, CheckStatus::Ok);
+    let check = privileges("CapInh:\t0\nCapEff:\t0000000000001000\n");
+    assert_eq!(check.status, CheckStatus::Fail);
+    assert_eq!(check.detail, "CAP_SYS_ADMIN missing");
+    assert_eq!(privileges("").status, CheckStatus::Warn);
+}
+
+#[test]
+fn a_port_of_another_fails() {
+    let taken = PortHolder::Another("address in use".to_owned());
+    assert_eq!(port("gossip udp", 7950, &taken).status, CheckStatus::Fail);
+    assert_eq!(port("gossip udp", 7950, &PortHolder::Us).status, CheckStatus::Ok);
+    assert_eq!(port("gossip udp", 7950, &PortHolder::Free).status, CheckStatus::Ok);
+}
+
+#[test]
+fn an_mtu_that_does_not_fit_fails_and_a_small_one_warns() {
+    let blue = [network("blue", "10.1.0.0/24", Some(1500))];
+    assert_eq!(mtu(1500, 50, &[]).status, CheckStatus::Ok);
+    assert_eq!(mtu(1550, 50, &blue).status, CheckStatus::Ok);
+    assert_eq!(mtu(1500, 50, &blue).status, CheckStatus::Fail);
+    assert_eq!(mtu(1300, 50, &[]).status, CheckStatus::Warn);
+    assert_eq!(mtu(10, 50, &[]).status, CheckStatus::Warn);
+}
+
+#[test]
+fn late_timers_warn() {
+    assert_eq!(clock(Duration::from_millis(20)).status, CheckStatus::Ok);
+    assert_eq!(clock(Duration::from_secs(3)).status, CheckStatus::Warn);
+}
+
+#[test]
+fn each_peer_that_does_not_answer_is_named_and_those_gone_are_not() {
+    let members = [
+        member("me", MemberState::Alive),
+        member("a", MemberState::Alive),
+        member("b", MemberState::Suspect),
+        member("c", MemberState::Failed),
+        member("d", MemberState::Left),
+        member("e", MemberState::Forgotten),
+    ];
+    let checks = peers(&members);
+    let found: Vec<_> = checks.iter().map(|check| (check.check.as_str(), check.status)).collect();
+    assert_eq!(
+        found,
+        [("peers", CheckStatus::Ok), ("peer b", CheckStatus::Warn), ("peer c", CheckStatus::Fail)]
+    );
+    assert_eq!(checks[0].detail, "1 of 3 answer");
+}
+
+#[test]
+fn a_frozen_network_is_reported() {
+    let mut lost = network("blue", "10.1.0.0/24", None);
+    assert!(frozen(std::slice::from_ref(&lost)).is_empty());
+    lost.frozen = true;
+    assert_eq!(frozen(&[lost]).len(), 1);
+}
+
+#[test]
+fn a_route_inside_or_around_a_subnet_is_reported_and_the_default_route_is_not() {
+    let networks = [network("blue", "10.1.0.0/16", None)];
+    let route = |text: &str| vec![("node-a".to_owned(), text.parse().unwrap())];
+    for text in ["10.1.2.0/24", "10.0.0.0/8", "10.1.0.0/16"] {
+        assert_eq!(overlaps(&networks, &route(text)).len(), 1, "{text}");
+    }
+    for text in ["0.0.0.0/0", "10.2.0.0/16", "fd00::/8"] {
+        assert!(overlaps(&networks, &route(text)).is_empty(), "{text}");
+    }
+}

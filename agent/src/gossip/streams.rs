@@ -1,0 +1,210 @@
+//! One task a stream: dials or accepts, shakes hands, carries frames both ways.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use weft_networkdb::{StreamId, StreamInput};
+
+use super::noise::{self, NoiseError, Reader, Secrets, Writer};
+
+/// Frames that may wait for a slow peer before its stream is given up; networkdb bounds the bytes
+/// before that and repairs what is lost.
+const FRAMES_QUEUED_MAX: usize = 1024;
+/// Handshakes with callers that may be under way at once.
+const HANDSHAKES_MAX: usize = 64;
+/// How long a connection attempt may take.
+const DIAL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// All streams of the agent.
+#[derive(Debug)]
+pub struct Streams {
+    secrets: SharedSecrets,
+    events: mpsc::Sender<StreamInput>,
+    writers: BTreeMap<StreamId, mpsc::Sender<Vec<u8>>>,
+    tasks: JoinSet<StreamId>,
+}
+
+/// The secrets streams are made with; absent until the node is in a cluster.
+#[derive(Debug, Clone, Default)]
+pub struct SharedSecrets(Arc<RwLock<Option<Secrets>>>);
+
+impl SharedSecrets {
+    /// Sets or clears them; streams that stand are not touched.
+    pub fn set(&self, secrets: Option<Secrets>) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = secrets;
+    }
+
+    fn get(&self) -> Option<Secrets> {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+/// A stream a peer opened, after its handshake.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Where it comes from.
+    pub from: SocketAddr,
+    reader: Reader,
+    writer: Writer,
+}
+
+impl Streams {
+    /// Makes the set; what happens to streams goes to `events`.
+    pub fn new(secrets: SharedSecrets, events: mpsc::Sender<StreamInput>) -> Self {
+        Self { secrets, events, writers: BTreeMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Dials. Ends in `Connected` or `Failed`.
+    pub fn open(&mut self, stream: StreamId, to: SocketAddr) {
+        let (sender, frames) = mpsc::channel(FRAMES_QUEUED_MAX);
+        self.writers.insert(stream, sender);
+        let (secrets, events) = (self.secrets.get(), self.events.clone());
+        self.tasks.spawn(async move {
+            match dial(to, secrets).await {
+                Ok((reader, writer)) => {
+                    if events.send(StreamInput::Connected { stream }).await.is_ok() {
+                        carry(stream, reader, writer, frames, events).await;
+                    }
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    // Nobody is left to hear it when the agent stops.
+                    let _ = events.send(StreamInput::Failed { stream, reason }).await;
+                }
+            }
+            stream
+        });
+    }
+
+    /// Takes a stream that a peer opened.
+    pub fn accept(&mut self, stream: StreamId, incoming: Incoming) {
+        let (sender, frames) = mpsc::channel(FRAMES_QUEUED_MAX);
+        self.writers.insert(stream, sender);
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            carry(stream, incoming.reader, incoming.writer, frames, events).await;
+            stream
+        });
+    }
+
+    /// Queues a frame. A stream whose queue is full is given up: the peer does not read.
+    pub fn send(&mut self, stream: StreamId, frame: Vec<u8>) {
+        if let Some(writer) = self.writers.get(&stream)
+            && writer.try_send(frame).is_err()
+        {
+            self.writers.remove(&stream);
+        }
+    }
+
+    /// Closes a stream after what is queued was sent.
+    pub fn close(&mut self, stream: StreamId) {
+        self.writers.remove(&stream);
+    }
+
+    /// Drops what is left of streams that ended.
+    pub fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Ok(stream) = ended {
+                self.writers.remove(&stream);
+            }
+        }
+    }
+
+    /// Closes all streams and waits until what was queued is sent, at most `limit`.
+    pub async fn shutdown(mut self, limit: std::time::Duration) {
+        self.writers.clear();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        // What did not get out in time is repaired by anti-entropy after the next start.
+        let _ = tokio::time::timeout(limit, all).await;
+    }
+}
+
+/// Accepts callers until the channel closes. A failing handshake costs one slot for its timeout.
+pub async fn listen(
+    listener: TcpListener,
+    secrets: SharedSecrets,
+    accepted: mpsc::Sender<Incoming>,
+) {
+    let slots = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let mut handshakes = JoinSet::new();
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let (tcp, from) = tokio::select! {
+            caller = listener.accept() => match caller {
+                Ok(caller) => caller,
+                Err(error) => {
+                    // Out of descriptors, or a caller that went away: the next one may do better.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = accepted.closed() => return,
+        };
+        while handshakes.try_join_next().is_some() {}
+        let (secrets, accepted) = (secrets.get(), accepted.clone());
+        handshakes.spawn(async move {
+            let _slot = slot;
+            let Some(secrets) = secrets else { return };
+            match noise::accept(tcp, &secrets).await {
+                Ok((reader, writer)) => {
+                    // The agent is stopping if nobody takes it.
+                    let _ = accepted.send(Incoming { from, reader, writer }).await;
+                }
+                Err(error) => tracing::debug!(%from, %error, "caller refused"),
+            }
+        });
+    }
+}
+
+async fn dial(to: SocketAddr, secrets: Option<Secrets>) -> Result<(Reader, Writer), NoiseError> {
+    let secrets = secrets.ok_or(NoiseError::WrongKey)?;
+    let tcp = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(to))
+        .await
+        .map_err(|_| NoiseError::Timeout(DIAL_TIMEOUT))??;
+    noise::connect(tcp, &secrets).await
+}
+
+/// Carries frames until either side closes or fails, then reports the end once.
+async fn carry(
+    stream: StreamId,
+    mut reader: Reader,
+    mut writer: Writer,
+    mut frames: mpsc::Receiver<Vec<u8>>,
+    events: mpsc::Sender<StreamInput>,
+) {
+    let receive = async {
+        loop {
+            match reader.read_frame().await {
+                Ok(Some(bytes)) => {
+                    if events.send(StreamInput::Frame { stream, bytes }).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(%stream, %error, "stream broke");
+                    return;
+                }
+            }
+        }
+    };
+    let send = async {
+        while let Some(frame) = frames.recv().await {
+            if let Err(error) = writer.write_frame(&frame).await {
+                tracing::debug!(%stream, %error, "stream broke");
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = receive => {}
+        () = send => {}
+    }
+    // The agent is stopping if nobody hears it.
+    let _ = events.send(StreamInput::Closed { stream }).await;
+}

@@ -1,0 +1,336 @@
+//! The task that owns the data path: requests in, kernel operations out, drift repaired.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use weft_api::driver::{DriverError, EventType};
+use weft_api::error::Error;
+use weft_api::{EndpointId, NetworkId};
+use weft_overlay::netlink::{Executor, NetlinkError};
+use weft_overlay::observed::Observed;
+use weft_overlay::op::KernelOp;
+use weft_overlay::{Event, Knowledge, PEER_TABLE, Planner};
+
+use super::{Answer, Request, plan_error};
+
+/// Requests planned before the kernel is touched.
+const REQUESTS_PER_ROUND: usize = 512;
+/// Reading the kernel back takes at most this share of the task's time.
+const OBSERVE_SHARE: u32 = 100;
+
+/// An endpoint whose sandbox is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vanished {
+    /// Its network.
+    pub network: NetworkId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+}
+
+/// How the data path is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DataPathStatus {
+    /// Repairs since the start, by kind: `fdb_missing` and the like.
+    pub repairs: BTreeMap<String, u64>,
+    /// Operations the kernel refused since the start.
+    pub failed_operations: u64,
+    /// The last refusal.
+    pub last_failure: Option<String>,
+    /// Events the planner refused, by cause.
+    pub refused: BTreeMap<String, u64>,
+    /// Addresses and MACs that two endpoints claim, for people.
+    pub conflicts: Vec<String>,
+}
+
+/// Where an endpoint was joined: enough to tell whether that namespace is still there.
+#[derive(Debug)]
+struct Joined {
+    network: NetworkId,
+    path: PathBuf,
+    /// Inode of the namespace, 0 when it could not be read.
+    inode: u64,
+}
+
+/// The data path's owner.
+#[derive(Debug)]
+pub struct OverlayTask {
+    planner: Planner,
+    executor: Executor,
+    requests: mpsc::Receiver<Request>,
+    reconcile_every: Duration,
+    vanished: mpsc::Sender<Vanished>,
+    knowledge: Knowledge,
+    joined: BTreeMap<EndpointId, Joined>,
+    status: DataPathStatus,
+}
+
+/// A request that was planned: its operations are `operations` of the round, and its answer waits
+/// for them.
+struct Planned {
+    operations: std::ops::Range<usize>,
+    then: Then,
+}
+
+enum Then {
+    Answer(Answer<()>),
+    /// A join that is undone when one of its operations fails.
+    Join {
+        network: NetworkId,
+        endpoint: EndpointId,
+        record: Vec<u8>,
+        answer: Answer<Vec<u8>>,
+    },
+}
+
+impl OverlayTask {
+    pub(super) fn new(
+        planner: Planner,
+        executor: Executor,
+        requests: mpsc::Receiver<Request>,
+        reconcile_every: Duration,
+        vanished: mpsc::Sender<Vanished>,
+    ) -> Self {
+        Self {
+            planner,
+            executor,
+            requests,
+            reconcile_every,
+            vanished,
+            knowledge: Knowledge::Partial,
+            joined: BTreeMap::new(),
+            status: DataPathStatus::default(),
+        }
+    }
+
+    /// Runs until `stop` or until nobody can ask any more. The kernel keeps what it holds.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut reconcile_at = Instant::now() + self.reconcile_every;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                request = self.requests.recv() => {
+                    let Some(first) = request else { return };
+                    self.round(first).await;
+                }
+                () = tokio::time::sleep_until(reconcile_at.into()) => {
+                    let took = self.reconcile().await;
+                    reconcile_at = Instant::now() + self.reconcile_every.max(took * OBSERVE_SHARE);
+                }
+            }
+        }
+    }
+
+    /// Plans all that waits, carries it out at once, then answers.
+    async fn round(&mut self, first: Request) {
+        let mut operations = Vec::new();
+        let mut planned = Vec::new();
+        let mut next = Some(first);
+        for _ in 0..REQUESTS_PER_ROUND {
+            let Some(request) = next else { break };
+            let start = operations.len();
+            let then = self.plan(request);
+            operations.extend(std::iter::from_fn(|| self.planner.poll_output()));
+            if let Some(then) = then {
+                planned.push(Planned { operations: start..operations.len(), then });
+            }
+            next = self.requests.try_recv().ok();
+        }
+        let failures = self.apply(operations).await;
+        for done in planned {
+            let failure = failures.iter().find(|(index, _)| done.operations.contains(index));
+            self.answer(done.then, failure.map(|(_, error)| error)).await;
+        }
+        if let Some(left) = next {
+            // The round was full: what was taken beyond it starts the next one.
+            Box::pin(self.round(left)).await;
+        }
+    }
+
+    async fn answer(&mut self, then: Then, failure: Option<&NetlinkError>) {
+        let refused = |error: &NetlinkError| DriverError::from(netlink_error(error));
+        match (then, failure) {
+            (Then::Answer(answer), None) => drop(answer.send(Ok(()))),
+            (Then::Answer(answer), Some(error)) => drop(answer.send(Err(refused(error)))),
+            (Then::Join { record, answer, .. }, None) => drop(answer.send(Ok(record))),
+            (Then::Join { network, endpoint, answer, .. }, Some(error)) => {
+                let error = refused(error);
+                self.joined.remove(&endpoint);
+                if self.planner.leave(network, endpoint).is_ok() {
+                    let undo = std::iter::from_fn(|| self.planner.poll_output()).collect();
+                    self.apply(undo).await;
+                }
+                drop(answer.send(Err(error)));
+            }
+        }
+    }
+
+    /// Plans one request; `None` when it is answered already or needs no answer.
+    fn plan(&mut self, request: Request) -> Option<Then> {
+        match request {
+            Request::CreateNetwork { definition, answer } => {
+                let result = self.planner.create_network(&definition);
+                settle(result.map_err(plan_error), answer)
+            }
+            Request::DeleteNetwork { network, answer } => {
+                settle(self.planner.delete_network(network).map_err(plan_error), answer)
+            }
+            Request::CreateEndpoint { network, endpoint, addresses, answer } => {
+                let result = self.planner.create_endpoint(network, endpoint, addresses);
+                settle(result.map_err(plan_error), answer)
+            }
+            Request::DeleteEndpoint { network, endpoint, answer } => {
+                let result = self.planner.delete_endpoint(network, endpoint);
+                settle(result.map_err(plan_error), answer)
+            }
+            Request::Join { network, endpoint, sandbox, answer } => {
+                let path = sandbox.path.clone();
+                match self.planner.join(network, endpoint, sandbox) {
+                    Ok(record) => {
+                        let inode = inode(&path);
+                        self.joined.insert(endpoint, Joined { network, path, inode });
+                        Some(Then::Join { network, endpoint, record, answer })
+                    }
+                    Err(error) => {
+                        drop(answer.send(Err(plan_error(error))));
+                        None
+                    }
+                }
+            }
+            Request::Leave { network, endpoint, answer } => {
+                self.joined.remove(&endpoint);
+                settle(self.planner.leave(network, endpoint).map_err(plan_error), answer)
+            }
+            Request::Event { event, network, key, value } => {
+                let event = match event {
+                    EventType::Create => Event::Create,
+                    EventType::Update => Event::Update,
+                    EventType::Delete => Event::Delete,
+                };
+                if let Err(refusal) =
+                    self.planner.event_notify(event, network, PEER_TABLE, &key, &value)
+                {
+                    tracing::debug!(%refusal, %network, key, "peer record refused");
+                }
+                None
+            }
+            Request::Synced { complete } => {
+                self.knowledge = if complete { Knowledge::Complete } else { Knowledge::Partial };
+                None
+            }
+            Request::Status { answer } => {
+                drop(answer.send(self.describe()));
+                None
+            }
+        }
+    }
+
+    async fn apply(&mut self, operations: Vec<KernelOp>) -> Vec<(usize, NetlinkError)> {
+        if operations.is_empty() {
+            return Vec::new();
+        }
+        let failures = self.executor.apply(operations).await;
+        self.status.failed_operations += failures.len() as u64;
+        if let Some((_, error)) = failures.last() {
+            self.status.last_failure = Some(error.to_string());
+        }
+        for (_, error) in failures.iter().take(8) {
+            tracing::warn!(%error, "kernel operation refused");
+        }
+        failures
+    }
+
+    /// Compares the kernel with the plan and repairs it; returns how long the reading took.
+    async fn reconcile(&mut self) -> Duration {
+        let start = Instant::now();
+        let observed = match self.executor.observe().await {
+            Ok(observed) => observed,
+            Err(error) => {
+                tracing::warn!(%error, "kernel state was not read");
+                return start.elapsed();
+            }
+        };
+        let took = start.elapsed();
+        self.leave_vanished(&observed).await;
+        let repair = self.planner.reconcile(&observed, self.knowledge);
+        for (kind, drift) in &repair.drift {
+            tracing::warn!(?kind, ?drift, "drift repaired");
+            let parts =
+                [("missing", drift.missing), ("wrong", drift.wrong), ("stray", drift.stray)];
+            for (part, count) in parts.into_iter().filter(|(_, count)| *count > 0) {
+                let name = format!("{kind:?}_{part}").to_lowercase();
+                *self.status.repairs.entry(name).or_default() += count;
+            }
+        }
+        self.apply(repair.ops).await;
+        took
+    }
+
+    /// Takes endpoints out of sandboxes that are gone: their port is gone with them, and their
+    /// path leads nowhere or to another namespace.
+    async fn leave_vanished(&mut self, observed: &Observed) {
+        let ports: std::collections::BTreeSet<_> = observed
+            .namespaces
+            .values()
+            .flat_map(|namespace| namespace.ports.keys().map(String::as_str))
+            .collect();
+        let gone: Vec<_> = self
+            .joined
+            .iter()
+            .filter(|(endpoint, joined)| {
+                !ports.contains(weft_overlay::names::port(**endpoint).as_str())
+                    && (joined.inode == 0 || inode(&joined.path) != joined.inode)
+            })
+            .map(|(endpoint, joined)| Vanished { network: joined.network, endpoint: *endpoint })
+            .collect();
+        for vanished in gone {
+            tracing::info!(endpoint = %vanished.endpoint, "sandbox vanished");
+            self.joined.remove(&vanished.endpoint);
+            if self.planner.leave(vanished.network, vanished.endpoint).is_ok() {
+                let operations = std::iter::from_fn(|| self.planner.poll_output()).collect();
+                self.apply(operations).await;
+            }
+            // The controller is gone when the agent stops.
+            let _ = self.vanished.send(vanished).await;
+        }
+    }
+
+    fn describe(&self) -> DataPathStatus {
+        let mut status = self.status.clone();
+        let counters = self.planner.counters();
+        status.refused = [
+            ("misdirected", counters.misdirected),
+            ("malformed", counters.malformed),
+            ("out_of_place", counters.out_of_place),
+            ("overflow", counters.overflow),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect();
+        status.conflicts =
+            self.planner.conflicts().iter().map(|conflict| format!("{conflict:?}")).collect();
+        status
+    }
+}
+
+fn settle(result: Result<(), DriverError>, answer: Answer<()>) -> Option<Then> {
+    match result {
+        Ok(()) => Some(Then::Answer(answer)),
+        Err(error) => {
+            drop(answer.send(Err(error)));
+            None
+        }
+    }
+}
+
+fn inode(path: &std::path::Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.ino())
+}
+
+fn netlink_error(error: &NetlinkError) -> Error {
+    Error::internal(error)
+}

@@ -1,0 +1,7 @@
+//! Claims about whole clusters of machines, by schedule and by chance.
+
+mod addresses;
+mod cluster;
+mod networks;
+mod schedules;
+mod simulation;

@@ -1,0 +1,70 @@
+//! What machines of different nodes say to each other.
+
+use serde::{Deserialize, Serialize};
+
+/// Names a request for a donation, a gift or a hand-over: unique for its maker for ever, because
+/// the boot count is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct TransferId {
+    pub(crate) boot: u64,
+    pub(crate) serial: u64,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Message {
+    /// Please give me some.
+    Ask { id: TransferId, subject: Vec<u8>, want: AskWant },
+    /// Yours, by the delta; all of it has rested.
+    Grant { id: TransferId, subject: Vec<u8>, delta: Vec<u8> },
+    /// No. `delta` tells who owns what was asked for where it is not the sender.
+    Refuse { id: TransferId, subject: Vec<u8>, refusal: Refusal, delta: Option<Vec<u8>> },
+    /// Unasked for: a gift at a network's birth, or the ranges of a node that leaves. `rested`
+    /// lists the parts that need no rest.
+    Transfer { id: TransferId, subject: Vec<u8>, delta: Vec<u8>, rested: Vec<(u128, u128)> },
+    /// The transfer is durable here.
+    Received { id: TransferId },
+    /// The allocation of this generation, in a range of yours, is over.
+    Release { subject: Vec<u8>, at: u128, generation: u64 },
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AskWant {
+    /// This one and no other.
+    Exact(u128),
+    /// A block out of these intervals.
+    Block {
+        ranges: Vec<(u128, u128)>,
+        /// How many requests wait.
+        need: u64,
+        /// How much the last grant gave the asker; zero at first.
+        last: u128,
+        urgency: Urgency,
+    },
+}
+
+/// How much the donor may give away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Urgency {
+    /// To its last one: somebody waits.
+    Waiting,
+    /// Only what leaves the donor well above low water, or two low nodes would pass one block
+    /// to and fro for ever.
+    TopUp,
+}
+
+/// Why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    /// Nothing free there.
+    None,
+    /// That address is bound.
+    InUse,
+    /// That address rests for so many milliseconds more.
+    Resting(u64),
+    /// That address is somebody else's.
+    NotOwner,
+    /// Not ready, leaving or stopped.
+    NotReady,
+}

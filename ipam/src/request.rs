@@ -1,0 +1,89 @@
+//! What is asked for and what is granted.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use weft_api::{EndpointId, Vni};
+
+use crate::space::Space;
+
+/// Names a request to the caller; it comes back in [`crate::Output::Done`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Which address is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// The first that is free.
+    First,
+    /// The next free one after the last that was given out; wraps (libnetwork's `ipam.serial`).
+    Serial,
+    /// This one. It may lie outside the sub-pool.
+    Exact(IpAddr),
+}
+
+/// What an address is for. The same purpose may ask again and gets the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// An endpoint of this node. At most one address of a space each.
+    Endpoint(EndpointId),
+    /// The gateway: one a space, the same on every node.
+    Gateway,
+    /// Set aside under a name (libnetwork's auxiliary addresses); at most 128 bytes.
+    Auxiliary(String),
+    /// Allocated by a Swarm leader for a task or VIP that runs anywhere.
+    Swarm,
+}
+
+/// A request for one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Of which subnet: a [`Space::Subnet`].
+    pub space: Space,
+    /// Which one.
+    pub want: Want,
+    /// Sub-pool that [`Want::First`] and [`Want::Serial`] keep to; `None` means all of the pool.
+    pub within: Option<IpNetwork>,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// Which block a new network wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockWant {
+    /// Any VNI.
+    Vni,
+    /// This VNI.
+    ExactVni(Vni),
+    /// A block of the default IPv4 pool.
+    Default4,
+    /// A block of the default IPv6 pool.
+    Default6,
+}
+
+/// A block that was granted, or comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Block {
+    /// A VNI.
+    Vni(Vni),
+    /// A block of a default pool.
+    Pool(IpNetwork),
+}
+
+/// Why a block comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The claim of its network failed: it was never in use, and is free at once.
+    Unused,
+    /// Its network was deleted: a pool is free after its rest, a VNI never again.
+    Deleted,
+}
+
+/// What was granted; durable by the time it is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// An address, with the prefix length of its pool.
+    Address(IpNetwork),
+    /// A block for a new network.
+    Block(Block),
+}

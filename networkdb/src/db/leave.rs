@@ -1,0 +1,90 @@
+//! Leaving for good: a fact that every live member confirms, then silence.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use weft_api::NodeId;
+
+use crate::db::NetworkDb;
+use crate::facts::FactKind;
+use crate::membership::join::JoinMessage;
+use crate::output::Output;
+use crate::sync::Carrier;
+use crate::wire::Message;
+
+/// Between two tellings to a member that has not confirmed.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// The value of a leave: that it is there says all.
+const LEFT: [u8; 1] = [1];
+
+/// Where a leave stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leave {
+    None,
+    Telling {
+        /// Told on, and given up after.
+        again: Instant,
+        until: Instant,
+        waiting: BTreeSet<NodeId>,
+    },
+    Done,
+}
+
+impl Leave {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::None | Self::Done => None,
+            Self::Telling { again, .. } => Some(*again),
+        }
+    }
+}
+
+impl NetworkDb {
+    /// Leaves the cluster for good: this NodeId never returns. Ends with
+    /// [`Output::LeftCluster`], when every live member has confirmed or after
+    /// [`Timing::leave_patience`](crate::Timing::leave_patience). Ranges are handed over before,
+    /// by the caller.
+    pub fn leave(&mut self, now: Instant) {
+        if self.leave != Leave::None {
+            return;
+        }
+        self.claims.leave();
+        // The set takes any subject, so it refuses nothing.
+        let _ = self.sync.put_fact(FactKind::LEFT, self.config.node.as_bytes(), &LEFT, now);
+        let waiting: BTreeSet<NodeId> = self.membership.alive().map(|member| member.id).collect();
+        let until = now + self.config.timing.leave_patience;
+        self.leave = Leave::Telling { again: now, until, waiting };
+        self.drive_leave(now);
+        self.settle(now);
+    }
+
+    pub(super) fn drive_leave(&mut self, now: Instant) {
+        let Leave::Telling { again, until, waiting } = &mut self.leave else { return };
+        if waiting.is_empty() || *until <= now {
+            self.sync.flush();
+            self.settle(now);
+            self.membership.leave(now);
+            self.settle(now);
+            self.leave = Leave::Done;
+            self.outputs.push_back(Output::LeftCluster);
+        } else if *again <= now {
+            *again = (now + AGAIN).min(*until);
+            let to: Vec<NodeId> = waiting.iter().copied().collect();
+            self.post_all(&to, &Message::Join(JoinMessage::Leaving), Carrier::Datagram, now);
+        }
+    }
+
+    /// A member says that it leaves: only it can, because the message is authenticated as its.
+    pub(super) fn on_leaving(&mut self, from: NodeId, now: Instant) {
+        let _ = self.sync.put_fact(FactKind::LEFT, from.as_bytes(), &LEFT, now);
+        self.post(from, &Message::Join(JoinMessage::LeaveNoted), Carrier::Datagram, now);
+    }
+
+    pub(super) fn on_leave_noted(&mut self, from: NodeId, now: Instant) {
+        if let Leave::Telling { waiting, .. } = &mut self.leave {
+            waiting.remove(&from);
+            self.drive_leave(now);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The facts one node holds, and their hashes.
+
+use std::collections::BTreeMap;
+
+use weft_api::{Space, Write};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::{FactError, FactKind, Join, Joined};
+use crate::sync::Limits;
+use crate::sync::message::WireFact;
+
+/// Into how many parts the facts fall when two nodes look for what differs.
+pub(crate) const BUCKETS: usize = 64;
+
+type Key = (FactKind, Box<[u8]>);
+
+/// All facts, with hashes that are kept up with every change.
+pub(crate) struct Store {
+    joins: BTreeMap<FactKind, Box<dyn Join>>,
+    facts: BTreeMap<Key, Box<[u8]>>,
+    buckets: [u64; BUCKETS],
+}
+
+impl Store {
+    pub(crate) fn new(joins: BTreeMap<FactKind, Box<dyn Join>>) -> Self {
+        Self { joins, facts: BTreeMap::new(), buckets: [0; BUCKETS] }
+    }
+
+    /// The hash of all facts: the sum of the buckets'.
+    pub(crate) fn root(&self) -> u64 {
+        self.buckets.iter().copied().fold(0, u64::wrapping_add)
+    }
+
+    pub(crate) fn buckets(&self) -> &[u64; BUCKETS] {
+        &self.buckets
+    }
+
+    pub(crate) fn get(&self, kind: FactKind, subject: &[u8]) -> Option<&[u8]> {
+        self.facts.get(&(kind, subject.into())).map(|state| &**state)
+    }
+
+    pub(crate) fn of_kind(&self, kind: FactKind) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+        self.facts
+            .range((kind, Box::from([].as_slice()))..)
+            .take_while(move |((of, _), _)| *of == kind)
+            .map(|((_, subject), state)| (&**subject, &**state))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (FactKind, &[u8], &[u8])> + '_ {
+        self.facts.iter().map(|((kind, subject), state)| (*kind, &**subject, &**state))
+    }
+
+    /// Joins a state; gives the write when something changed.
+    pub(crate) fn join(
+        &mut self,
+        fact: &WireFact,
+        limits: &Limits,
+    ) -> Result<Option<Write>, FactError> {
+        let WireFact { kind, subject, state } = fact;
+        let join = self.joins.get(kind).ok_or(FactError::Kind(*kind))?;
+        bound("subject", subject.len(), limits.subject_bytes)?;
+        bound("fact", state.len(), limits.fact_bytes)?;
+        let current = self.get(*kind, subject);
+        if current.is_none() {
+            bound("number of facts", self.facts.len() + 1, limits.facts)?;
+        }
+        match join.join(current, state)? {
+            Joined::Unchanged => Ok(None),
+            Joined::Changed(state) => {
+                bound("fact", state.len(), limits.fact_bytes)?;
+                self.set(*kind, subject, &state);
+                let mut key = vec![kind.0];
+                key.extend_from_slice(subject);
+                Ok(Some(Write { space: Space::Facts, key, value: Some(state) }))
+            }
+        }
+    }
+
+    /// Puts back a fact from disk.
+    pub(crate) fn restore(&mut self, key: &[u8], state: &[u8]) -> Option<()> {
+        let (kind, subject) = key.split_first()?;
+        self.set(FactKind(*kind), subject, state);
+        Some(())
+    }
+
+    /// (hash of the key, hash of the state) of the facts in these buckets, ascending.
+    pub(crate) fn digest(&self, buckets: &[u8]) -> Vec<(u64, u64)> {
+        let mut items: Vec<_> = self
+            .iter()
+            .map(|(kind, subject, state)| {
+                let key = key_hash(kind, subject);
+                (key, state_hash(key, state))
+            })
+            .filter(|(key, _)| buckets.binary_search(&bucket(*key)).is_ok())
+            .collect();
+        items.sort_unstable();
+        items
+    }
+
+    /// The facts whose keys have these hashes (ascending).
+    pub(crate) fn pick(&self, keys: &[u64]) -> Vec<WireFact> {
+        self.iter()
+            .filter(|(kind, subject, _)| keys.binary_search(&key_hash(*kind, subject)).is_ok())
+            .map(|(kind, subject, state)| WireFact {
+                kind,
+                subject: subject.to_vec(),
+                state: state.to_vec(),
+            })
+            .collect()
+    }
+
+    fn set(&mut self, kind: FactKind, subject: &[u8], state: &[u8]) {
+        let key = key_hash(kind, subject);
+        let before = self.get(kind, subject).map_or(0, |state| term(key, state));
+        let sum = &mut self.buckets[usize::from(bucket(key))];
+        *sum = sum.wrapping_sub(before).wrapping_add(term(key, state));
+        self.facts.insert((kind, subject.into()), state.into());
+    }
+
+    /// The root as its definition says it: for tests of the incremental one.
+    #[cfg(test)]
+    pub(crate) fn recomputed_root(&self) -> u64 {
+        self.iter()
+            .map(|(kind, subject, state)| term(key_hash(kind, subject), state))
+            .fold(0, u64::wrapping_add)
+    }
+}
+
+fn bound(what: &'static str, size: usize, bound: usize) -> Result<(), FactError> {
+    if size > bound {
+        return Err(FactError::TooLarge { what, size, bound });
+    }
+    Ok(())
+}
+
+fn key_hash(kind: FactKind, subject: &[u8]) -> u64 {
+    xxh3_64_with_seed(subject, u64::from(kind.0))
+}
+
+fn state_hash(key: u64, state: &[u8]) -> u64 {
+    xxh3_64_with_seed(state, key)
+}
+
+fn term(key: u64, state: &[u8]) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&key.to_le_bytes());
+    bytes[8..].copy_from_slice(&state_hash(key, state).to_le_bytes());
+    xxh3_64(&bytes)
+}
+
+fn bucket(key: u64) -> u8 {
+    u8::try_from(key >> 58).expect("six bits fit a byte")
+}

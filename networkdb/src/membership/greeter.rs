@@ -1,0 +1,139 @@
+//! Whom to say hello to, and when: seeds of a join, members known from disk, members lost.
+//!
+//! A target is tried until it answers, for ever, with a growing pause that stays bounded: two
+//! halves of a split find back without an operator.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use weft_api::NodeId;
+
+/// Hellos under way at once.
+const AT_ONCE: usize = 16;
+
+/// Whom to greet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// An address given by an operator; who answers there is not known yet.
+    Seed(SocketAddr),
+    /// A member, at its last known address.
+    Node(NodeId),
+}
+
+#[derive(Debug)]
+struct Attempt {
+    /// When to try next; `None` while a try is under way.
+    at: Option<Instant>,
+    pause: Duration,
+    failures: u32,
+}
+
+/// The targets not reached yet.
+#[derive(Debug)]
+pub(crate) struct Greeter {
+    attempts: BTreeMap<Target, Attempt>,
+    first: Duration,
+    longest: Duration,
+}
+
+impl Greeter {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { attempts: BTreeMap::new(), first, longest }
+    }
+
+    /// Wants a target greeted, from now on.
+    pub(crate) fn want(&mut self, target: Target, now: Instant) {
+        let first = self.first;
+        self.attempts.entry(target).or_insert(Attempt { at: Some(now), pause: first, failures: 0 });
+    }
+
+    /// The target answered, or is not wanted any more.
+    pub(crate) fn drop_target(&mut self, target: Target) {
+        self.attempts.remove(&target);
+    }
+
+    /// The try failed; the next one comes after a pause.
+    pub(crate) fn failed(&mut self, target: Target, jitter: Duration, now: Instant) {
+        let longest = self.longest;
+        if let Some(attempt) = self.attempts.get_mut(&target) {
+            attempt.failures = attempt.failures.saturating_add(1);
+            attempt.at = Some(now + attempt.pause + jitter.min(attempt.pause / 4));
+            attempt.pause = (attempt.pause * 2).min(longest);
+        }
+    }
+
+    /// Takes the targets that are due; each must be answered by `failed` or `drop_target`.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<Target> {
+        let under_way = self.attempts.values().filter(|attempt| attempt.at.is_none()).count();
+        let mut due: Vec<(Instant, Target)> = self
+            .attempts
+            .iter()
+            .filter_map(|(target, attempt)| Some((attempt.at.filter(|at| *at <= now)?, *target)))
+            .collect();
+        due.sort();
+        due.truncate(AT_ONCE.saturating_sub(under_way));
+        for (_, target) in &due {
+            if let Some(attempt) = self.attempts.get_mut(target) {
+                attempt.at = None;
+            }
+        }
+        due.into_iter().map(|(_, target)| target).collect()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let under_way = self.attempts.values().filter(|attempt| attempt.at.is_none()).count();
+        if under_way >= AT_ONCE {
+            return None;
+        }
+        self.attempts.values().filter_map(|attempt| attempt.at).min()
+    }
+
+    /// The seeds, and how often each failed.
+    pub(crate) fn seeds(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
+        self.attempts.iter().filter_map(|(target, attempt)| match target {
+            Target::Seed(addr) => Some((*addr, attempt.failures)),
+            Target::Node(_) => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+    fn a_target_is_tried_for_ever_with_a_bounded_pause() {
+        let mut now = Instant::now();
+        let mut greeter = Greeter::new(SECOND, SECOND * 8);
+        let target = Target::Node(NodeId::from_bytes([1; 16]));
+        greeter.want(target, now);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            assert_eq!(greeter.due(now), [target]);
+            assert_eq!(greeter.due(now), [], "under way");
+            greeter.failed(target, Duration::ZERO, now);
+            let next = greeter.poll_timeout().unwrap();
+            pauses.push((next - now).as_secs());
+            now = next;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 8, 8, 8, 8]);
+        greeter.drop_target(target);
+        assert_eq!(greeter.poll_timeout(), None);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+    fn hellos_under_way_are_bounded() {
+        let now = Instant::now();
+        let mut greeter = Greeter::new(SECOND, SECOND * 8);
+        for byte in 0..100 {
+            greeter.want(Target::Node(NodeId::from_bytes([byte; 16])), now);
+        }
+        assert_eq!(greeter.due(now).len(), AT_ONCE);
+        assert_eq!(greeter.due(now).len(), 0);
+    }
+}

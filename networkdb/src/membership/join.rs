@@ -1,0 +1,38 @@
+//! What members say to each other beside the membership protocol.
+
+use serde::{Deserialize, Serialize};
+use weft_api::{ClusterId, NodeId};
+
+use crate::membership::identity::{Identity, Record};
+use crate::output::JoinRefusal;
+
+/// Introductions, member lists and leaves. The order of the variants is on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum JoinMessage {
+    /// The first frame of whoever opened a stream.
+    Hello {
+        cluster: ClusterId,
+        /// The sender, now.
+        identity: Identity,
+        /// All it knows.
+        members: Vec<Record>,
+    },
+    /// The answer to a hello. From here on both ends know each other's boot.
+    Welcome {
+        /// The sender, now.
+        identity: Identity,
+        /// All it knows, the receiver included.
+        members: Vec<Record>,
+    },
+    /// The other answer to a hello; the stream is closed after it.
+    Refused(JoinRefusal),
+    /// Lines of the member list that the receiver needs: a suspicion or a Down of itself that it
+    /// shall refute, the refutation, or the answer to `WhoIs`.
+    Members(Vec<Record>),
+    /// The sender holds records of an owner it does not know as a member.
+    WhoIs(NodeId),
+    /// The sender leaves the cluster for good.
+    Leaving,
+    /// The receiver's leave is durable at the sender.
+    LeaveNoted,
+}

@@ -1,0 +1,8 @@
+//! A cluster of `Sync`s on a virtual clock, and what must hold of it.
+
+mod cluster;
+mod entries;
+mod facts;
+mod faults;
+mod owners;
+mod properties;

@@ -1,0 +1,143 @@
+//! Streams to peers: at most one is kept for sending, opened on demand, closed when idle.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use weft_api::NodeId;
+
+use crate::membership::greeter::Target;
+use crate::output::StreamId;
+
+/// How far a stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Asked for; the caller has not answered.
+    Opening(Target),
+    /// It stands, our hello is out.
+    Greeting(Target),
+    /// Accepted; the hello has not come.
+    Awaiting,
+    /// Both ends know each other.
+    Up(NodeId),
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) phase: Phase,
+    last: Instant,
+}
+
+/// Frames that wait for a stream.
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+/// All streams, and what waits for one.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    streams: BTreeMap<StreamId, Stream>,
+    queues: BTreeMap<NodeId, Queue>,
+    opened: u64,
+    patience: Duration,
+    idle: Duration,
+    queue_max: usize,
+}
+
+impl Streams {
+    pub(crate) fn new(patience: Duration, idle: Duration, queue_max: usize) -> Self {
+        let (streams, queues) = (BTreeMap::new(), BTreeMap::new());
+        Self { streams, queues, opened: 0, patience, idle, queue_max }
+    }
+
+    /// Names a stream that is to be opened.
+    pub(crate) fn open(&mut self, target: Target, now: Instant) -> StreamId {
+        self.opened += 1;
+        let id = StreamId::opened(self.opened);
+        self.streams.insert(id, Stream { phase: Phase::Opening(target), last: now });
+        id
+    }
+
+    /// Takes note of an accepted stream; false when there are too many.
+    pub(crate) fn accept(&mut self, id: StreamId, most: usize, now: Instant) -> bool {
+        if self.streams.len() >= most || self.streams.contains_key(&id) {
+            return false;
+        }
+        self.streams.insert(id, Stream { phase: Phase::Awaiting, last: now });
+        true
+    }
+
+    pub(crate) fn phase(&self, id: StreamId) -> Option<Phase> {
+        self.streams.get(&id).map(|stream| stream.phase)
+    }
+
+    /// Moves a stream on.
+    pub(crate) fn set(&mut self, id: StreamId, phase: Phase, now: Instant) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            *stream = Stream { phase, last: now };
+        }
+    }
+
+    /// Traffic on a stream keeps it.
+    pub(crate) fn touch(&mut self, id: StreamId, now: Instant) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.last = now;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: StreamId) -> Option<Phase> {
+        self.streams.remove(&id).map(|stream| stream.phase)
+    }
+
+    /// A stream to a peer that the peer will not close in the next moment.
+    pub(crate) fn usable(&self, node: NodeId, now: Instant) -> Option<StreamId> {
+        let fresh = |stream: &Stream| {
+            stream.phase == Phase::Up(node)
+                && now.saturating_duration_since(stream.last) < self.idle * 2 / 3
+        };
+        self.streams.iter().find(|(_, stream)| fresh(stream)).map(|(id, _)| *id)
+    }
+
+    /// Lets a frame wait for a stream to its peer; false when the queue is full.
+    pub(crate) fn enqueue(&mut self, node: NodeId, frame: Vec<u8>) -> bool {
+        let queue = self.queues.entry(node).or_default();
+        if queue.bytes + frame.len() > self.queue_max {
+            return false;
+        }
+        queue.bytes += frame.len();
+        queue.frames.push_back(frame);
+        true
+    }
+
+    /// Takes all that waits for a peer.
+    pub(crate) fn take_queue(&mut self, node: NodeId) -> VecDeque<Vec<u8>> {
+        self.queues.remove(&node).unwrap_or_default().frames
+    }
+
+    pub(crate) fn has_queue(&self, node: NodeId) -> bool {
+        self.queues.contains_key(&node)
+    }
+
+    fn deadline(&self, stream: &Stream) -> Instant {
+        match stream.phase {
+            Phase::Opening(_) | Phase::Greeting(_) | Phase::Awaiting => stream.last + self.patience,
+            Phase::Up(_) => stream.last + self.idle,
+        }
+    }
+
+    /// The streams whose time is over.
+    pub(crate) fn due(&self, now: Instant) -> Vec<StreamId> {
+        let over = |stream: &Stream| self.deadline(stream) <= now;
+        self.streams.iter().filter(|(_, stream)| over(stream)).map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.streams.values().map(|stream| self.deadline(stream)).min()
+    }
+
+    /// All streams.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
+        self.streams.keys().copied()
+    }
+}

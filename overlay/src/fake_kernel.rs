@@ -1,0 +1,265 @@
+//! A kernel that holds what it is told: the planner's counterpart in tests and in the simulator.
+//!
+//! It keeps the promises of [`crate::op`] that the planner relies on, and refuses what Linux
+//! refuses. One contract suite runs on it and on the real data plane.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use weft_api::Vni;
+
+use crate::names;
+use crate::observed::{Observed, ObservedNamespace, ObservedPort, ObservedVxlan};
+use crate::op::{Bridge, EndpointLink, FdbEntry, KernelOp, Neighbour, Place, Vxlan, WayOut};
+
+/// Why the fake kernel refuses, as Linux would.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FakeError {
+    /// The operation names a namespace that is not pinned.
+    #[error("namespace {0} does not exist")]
+    NoNamespace(String),
+    /// The operation names a bridge or a VXLAN device that is not in the namespace.
+    #[error("device {name} does not exist in namespace {namespace}")]
+    NoDevice {
+        /// The namespace.
+        namespace: String,
+        /// The device.
+        name: String,
+    },
+    /// One host has one device a VNI and port.
+    #[error("vni {0} is in use")]
+    VniInUse(Vni),
+    /// The sandbox has an interface of that name.
+    #[error("interface {0} exists in the sandbox")]
+    InterfaceExists(String),
+}
+
+/// A namespace of the host's, and what it is connected to.
+#[derive(Debug, Clone, Default)]
+pub struct FakeKernel {
+    namespaces: BTreeMap<String, ObservedNamespace>,
+    /// Endpoints' pairs by namespace and port.
+    pairs: BTreeMap<(String, String), EndpointLink>,
+    /// Ways out by the name of the host's end; the namespace is where the other end is.
+    ways: BTreeMap<String, (String, WayOut)>,
+}
+
+impl FakeKernel {
+    /// A kernel without anything of ours.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Carries one operation out.
+    ///
+    /// # Errors
+    /// What it needs is not there, or what it makes is somebody else's. Nothing changed then.
+    pub fn apply(&mut self, op: &KernelOp) -> Result<(), FakeError> {
+        match op {
+            KernelOp::EnsureNamespace { name } => {
+                self.namespaces.entry(name.clone()).or_default();
+                Ok(())
+            }
+            KernelOp::RemoveNamespace { name } => {
+                self.remove_namespace(name);
+                Ok(())
+            }
+            KernelOp::EnsureBridge { namespace, bridge } => self.ensure_bridge(namespace, bridge),
+            KernelOp::EnsureVxlan { namespace, vxlan } => self.ensure_vxlan(namespace, vxlan),
+            KernelOp::EnsureEndpoint { namespace, link } => self.ensure_endpoint(namespace, link),
+            KernelOp::EnsureWayOut { namespace, way } => self.ensure_way_out(namespace, way),
+            KernelOp::RemoveWayOut { way, .. } => {
+                self.remove_way_out(&way.host_link);
+                Ok(())
+            }
+            KernelOp::RemoveLink { place, name } => {
+                self.remove_link(place, name);
+                Ok(())
+            }
+            KernelOp::ReplaceFdb { namespace, device, entry } => {
+                self.device(namespace, device)?.replace_fdb(entry);
+                Ok(())
+            }
+            KernelOp::RemoveFdb { namespace, device, entry } => {
+                if let Ok(device) = self.device(namespace, device) {
+                    device.fdb.remove(entry);
+                }
+                Ok(())
+            }
+            KernelOp::ReplaceNeighbour { namespace, device, entry } => {
+                self.device(namespace, device)?.replace_neighbour(entry);
+                Ok(())
+            }
+            KernelOp::RemoveNeighbour { namespace, device, entry } => {
+                if let Ok(device) = self.device(namespace, device) {
+                    device.neighbours.remove(entry);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Carries a batch out in order and goes on after a failure, as the executor does. Returns the
+    /// failures by index.
+    pub fn apply_all<'a>(
+        &mut self,
+        ops: impl IntoIterator<Item = &'a KernelOp>,
+    ) -> Vec<(usize, FakeError)> {
+        let outcomes = ops.into_iter().map(|op| self.apply(op)).enumerate();
+        outcomes.filter_map(|(index, outcome)| Some((index, outcome.err()?))).collect()
+    }
+
+    /// Reads back all that is ours.
+    pub fn observe(&self) -> Observed {
+        let host_links = self.ways.keys().filter(|name| names::is_ours(name)).cloned().collect();
+        Observed { namespaces: self.namespaces.clone(), host_links }
+    }
+
+    /// An interface in a sandbox, as its pair was made.
+    pub fn interface(&self, sandbox: &Path, ifname: &str) -> Option<&EndpointLink> {
+        self.pairs.values().find(|link| is_at(link, sandbox) && link.ifname == ifname)
+    }
+
+    /// A sandbox vanishes, and the pairs that reach into it with it.
+    pub fn vanish_sandbox(&mut self, sandbox: &Path) {
+        let gone = self.pairs.iter().filter(|(_, link)| is_at(link, sandbox));
+        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+        for (namespace, port) in gone {
+            self.remove_link(&Place::Network(namespace), &port);
+        }
+    }
+
+    fn namespace(&mut self, name: &str) -> Result<&mut ObservedNamespace, FakeError> {
+        self.namespaces.get_mut(name).ok_or_else(|| FakeError::NoNamespace(name.to_owned()))
+    }
+
+    fn device(&mut self, namespace: &str, name: &str) -> Result<&mut ObservedVxlan, FakeError> {
+        let missing =
+            || FakeError::NoDevice { namespace: namespace.to_owned(), name: name.to_owned() };
+        self.namespace(namespace)?.vxlans.get_mut(name).ok_or_else(missing)
+    }
+
+    fn need_bridge(&mut self, namespace: &str, name: &str) -> Result<(), FakeError> {
+        if self.namespace(namespace)?.bridges.contains_key(name) {
+            return Ok(());
+        }
+        Err(FakeError::NoDevice { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
+    fn ensure_bridge(&mut self, namespace: &str, bridge: &Bridge) -> Result<(), FakeError> {
+        self.namespace(namespace)?.bridges.insert(bridge.name.clone(), bridge.clone());
+        Ok(())
+    }
+
+    fn ensure_vxlan(&mut self, namespace: &str, vxlan: &Vxlan) -> Result<(), FakeError> {
+        self.need_bridge(namespace, &vxlan.bridge)?;
+        let taken = self.namespaces.iter().any(|(place, there)| {
+            there.vxlans.values().any(|other| {
+                (other.shape.vni, other.shape.port) == (vxlan.vni, vxlan.port)
+                    && (place.as_str(), &other.shape.name) != (namespace, &vxlan.name)
+            })
+        });
+        if taken {
+            return Err(FakeError::VniInUse(vxlan.vni));
+        }
+        let there = &mut self.namespace(namespace)?.vxlans;
+        let old = there.remove(&vxlan.name).filter(|old| {
+            let was = &old.shape;
+            (was.vni, was.port, was.local) == (vxlan.vni, vxlan.port, vxlan.local)
+        });
+        let (fdb, neighbours) = old.map(|o| (o.fdb, o.neighbours)).unwrap_or_default();
+        let device = ObservedVxlan { shape: vxlan.clone(), fdb, neighbours };
+        there.insert(vxlan.name.clone(), device);
+        Ok(())
+    }
+
+    fn ensure_endpoint(&mut self, namespace: &str, link: &EndpointLink) -> Result<(), FakeError> {
+        self.need_bridge(namespace, &link.bridge)?;
+        let key = (namespace.to_owned(), link.port.clone());
+        let taken = self.pairs.iter().any(|(other, there)| {
+            *other != key && (&there.sandbox, &there.ifname) == (&link.sandbox, &link.ifname)
+        });
+        if taken {
+            return Err(FakeError::InterfaceExists(link.ifname.clone()));
+        }
+        let port = ObservedPort { bridge: link.bridge.clone(), carrier: true };
+        self.namespace(namespace)?.ports.insert(link.port.clone(), port);
+        self.pairs.insert(key, link.clone());
+        Ok(())
+    }
+
+    fn ensure_way_out(&mut self, namespace: &str, way: &WayOut) -> Result<(), FakeError> {
+        self.namespace(namespace)?.way_out = Some(way.network_link.clone());
+        self.ways.insert(way.host_link.clone(), (namespace.to_owned(), way.clone()));
+        Ok(())
+    }
+
+    fn remove_way_out(&mut self, host_link: &str) {
+        if let Some((namespace, _)) = self.ways.remove(host_link)
+            && let Some(there) = self.namespaces.get_mut(&namespace)
+        {
+            there.way_out = None;
+        }
+    }
+
+    fn remove_namespace(&mut self, name: &str) {
+        self.namespaces.remove(name);
+        self.pairs.retain(|(namespace, _), _| namespace != name);
+        self.ways.retain(|_, (namespace, _)| namespace != name);
+    }
+
+    fn remove_link(&mut self, place: &Place, name: &str) {
+        match place {
+            Place::Host => self.remove_way_out(name),
+            Place::Network(namespace) => self.remove_in_namespace(namespace, name),
+            Place::Sandbox(path) => {
+                let pair = self.pairs.iter().find(|(_, l)| is_at(l, path) && l.ifname == name);
+                if let Some((key, _)) = pair {
+                    let (namespace, port) = key.clone();
+                    self.remove_in_namespace(&namespace, &port);
+                }
+            }
+        }
+    }
+
+    fn remove_in_namespace(&mut self, namespace: &str, name: &str) {
+        let Some(there) = self.namespaces.get_mut(namespace) else { return };
+        there.vxlans.remove(name);
+        there.ports.remove(name);
+        if there.bridges.remove(name).is_some() {
+            let ports = there.ports.values_mut().map(|port| &mut port.bridge);
+            let devices = there.vxlans.values_mut().map(|vxlan| &mut vxlan.shape.bridge);
+            ports.chain(devices).filter(|bridge| *bridge == name).for_each(String::clear);
+        }
+        let way_out = there.way_out.as_deref() == Some(name);
+        self.pairs.remove(&(namespace.to_owned(), name.to_owned()));
+        if way_out {
+            there.way_out = None;
+            self.ways.retain(|_, (place, _)| place != namespace);
+        }
+    }
+}
+
+impl ObservedVxlan {
+    fn replace_fdb(&mut self, entry: &FdbEntry) {
+        let lowest = FdbEntry { mac: entry.mac, vtep: std::net::Ipv4Addr::UNSPECIFIED.into() };
+        while let Some(old) = self.fdb.range(&lowest..).next().filter(|o| o.mac == entry.mac) {
+            let old = old.clone();
+            self.fdb.remove(&old);
+        }
+        self.fdb.insert(entry.clone());
+    }
+
+    fn replace_neighbour(&mut self, entry: &Neighbour) {
+        let lowest = Neighbour { ip: entry.ip, mac: weft_api::Mac::from_bytes([0; 6]) };
+        while let Some(old) = self.neighbours.range(&lowest..).next().filter(|o| o.ip == entry.ip) {
+            let old = old.clone();
+            self.neighbours.remove(&old);
+        }
+        self.neighbours.insert(entry.clone());
+    }
+}
+
+fn is_at(link: &EndpointLink, sandbox: &Path) -> bool {
+    link.sandbox == Place::Sandbox(PathBuf::from(sandbox))
+}

@@ -1,0 +1,315 @@
+//! The planner: networks, endpoints and peers in, kernel operations out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use weft_api::{Definition, EndpointId, NetworkId, NodeId, Vni};
+
+use crate::endpoint::{self, Addresses, Sandbox};
+use crate::error::{PlanError, Refusal};
+use crate::names;
+use crate::network::Network;
+use crate::notify::{self, Heard};
+use crate::observed::Observed;
+use crate::op::{KernelOp, Place};
+use crate::peer_db::Conflict;
+use crate::reconcile::{self, Knowledge, Repair};
+use crate::record::PEER_TABLE;
+
+/// The node, as its data plane sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// This node.
+    pub node: NodeId,
+    /// Outer source address of its tunnels.
+    pub vtep: IpAddr,
+    /// UDP port of the tunnels, the same on every node.
+    pub vxlan_port: u16,
+    /// MTU of the interface that holds `vtep`, in bytes.
+    pub uplink_mtu: u32,
+}
+
+/// What happened to a table entry, as NetworkDB's drivers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A key appeared.
+    Create,
+    /// Its value changed.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+/// What the planner refused or ignored since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Events that named an unknown network or another table.
+    pub misdirected: u64,
+    /// Keys or values that do not decode.
+    pub malformed: u64,
+    /// Records with an address, MAC or host that the network cannot have.
+    pub out_of_place: u64,
+    /// Records refused because their network was full.
+    pub overflow: u64,
+    /// Records that name this node's own VTEP: its own endpoints, or nobody's.
+    pub own: u64,
+}
+
+impl Counters {
+    fn count(&mut self, outcome: &Result<Heard, Refusal>) {
+        let counter = match outcome {
+            Ok(Heard::Peer) => return,
+            Ok(Heard::Own) => &mut self.own,
+            Err(Refusal::NoNetwork(_) | Refusal::OtherTable(_)) => &mut self.misdirected,
+            Err(Refusal::BadKey(_) | Refusal::Malformed(..)) => &mut self.malformed,
+            Err(
+                Refusal::AddressOutside { .. }
+                | Refusal::TwoSegments(_)
+                | Refusal::BadMac { .. }
+                | Refusal::BadVtep { .. },
+            ) => &mut self.out_of_place,
+            Err(Refusal::Full(_)) => &mut self.overflow,
+        };
+        *counter += 1;
+    }
+}
+
+/// The overlay driver's state for one node.
+///
+/// ```
+/// use weft_overlay::{Host, Planner};
+///
+/// let mut planner = Planner::new(Host {
+///     node: weft_api::NodeId::from_bytes([1; 16]),
+///     vtep: "192.0.2.1".parse().expect("an address"),
+///     vxlan_port: 4789,
+///     uplink_mtu: 1500,
+/// });
+/// assert_eq!(planner.poll_output(), None);
+/// ```
+#[derive(Debug)]
+pub struct Planner {
+    host: Host,
+    networks: BTreeMap<NetworkId, Network>,
+    vnis: BTreeMap<Vni, NetworkId>,
+    /// Interfaces of joined endpoints, by sandbox and name.
+    interfaces: BTreeMap<(PathBuf, String), EndpointId>,
+    ops: VecDeque<KernelOp>,
+    counters: Counters,
+}
+
+impl Planner {
+    /// Starts with nothing.
+    pub fn new(host: Host) -> Self {
+        Self {
+            host,
+            networks: BTreeMap::new(),
+            vnis: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            ops: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Tells whom it plans for.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Makes a network known; the kernel learns of it at the first join.
+    ///
+    /// # Errors
+    /// The definition cannot be carried by this host, or is here already.
+    pub fn create_network(&mut self, definition: &Definition) -> Result<(), PlanError> {
+        let id = definition.id;
+        if self.networks.contains_key(&id) {
+            return Err(PlanError::NetworkExists(id));
+        }
+        if let Some(by) = self.networks.keys().find(|other| names::networks_collide(id, **other)) {
+            return Err(PlanError::NameTaken(id, *by));
+        }
+        let network = Network::new(definition, &self.host)?;
+        for segment in &network.segments {
+            if let Some(by) = self.vnis.get(&segment.vni) {
+                return Err(PlanError::VniTaken { vni: segment.vni, by: *by });
+            }
+        }
+        self.vnis.extend(network.segments.iter().map(|s| (s.vni, id)));
+        self.networks.insert(id, network);
+        Ok(())
+    }
+
+    /// Forgets a network and its peers.
+    ///
+    /// # Errors
+    /// It is unknown, or still has endpoints here.
+    pub fn delete_network(&mut self, network: NetworkId) -> Result<(), PlanError> {
+        let endpoints = self.network(network)?.endpoints.len();
+        if endpoints > 0 {
+            return Err(PlanError::NetworkBusy { network, endpoints });
+        }
+        self.networks.remove(&network);
+        self.vnis.retain(|_, by| *by != network);
+        Ok(())
+    }
+
+    /// Makes an endpoint known, with the addresses it keeps until it is deleted.
+    ///
+    /// # Errors
+    /// The network is unknown, the endpoint is here already, or it cannot have these addresses.
+    pub fn create_endpoint(
+        &mut self,
+        network: NetworkId,
+        endpoint: EndpointId,
+        addresses: Addresses,
+    ) -> Result<(), PlanError> {
+        let network = self.network_mut(network)?;
+        let admitted = network.admit(endpoint, addresses)?;
+        network.endpoints.insert(endpoint, admitted);
+        Ok(())
+    }
+
+    /// Forgets an endpoint.
+    ///
+    /// # Errors
+    /// It is unknown, or joined.
+    pub fn delete_endpoint(
+        &mut self,
+        network: NetworkId,
+        endpoint: EndpointId,
+    ) -> Result<(), PlanError> {
+        let network = self.network_mut(network)?;
+        let found = network.endpoints.get(&endpoint).ok_or(PlanError::NoEndpoint(endpoint))?;
+        if found.sandbox.is_some() {
+            return Err(PlanError::EndpointJoined(endpoint));
+        }
+        network.endpoints.remove(&endpoint);
+        Ok(())
+    }
+
+    /// Joins an endpoint to a sandbox; the first join builds the network. Returns the encoded
+    /// [`crate::PeerRecord`] to publish under the endpoint's id.
+    ///
+    /// # Errors
+    /// It is unknown, joined already, or the interface cannot have that name.
+    pub fn join(
+        &mut self,
+        network: NetworkId,
+        endpoint: EndpointId,
+        sandbox: Sandbox,
+    ) -> Result<Vec<u8>, PlanError> {
+        let Self { networks, interfaces, ops, .. } = self;
+        let network = networks.get_mut(&network).ok_or(PlanError::NoNetwork(network))?;
+        let found = network.endpoints.get_mut(&endpoint);
+        let found = found.ok_or(PlanError::NoEndpoint(endpoint))?;
+        if found.sandbox.is_some() {
+            return Err(PlanError::EndpointJoined(endpoint));
+        }
+        if !endpoint::is_interface_name(&sandbox.ifname) {
+            return Err(PlanError::BadInterfaceName(sandbox.ifname));
+        }
+        let interface = (sandbox.path.clone(), sandbox.ifname.clone());
+        if let Some(by) = interfaces.get(&interface) {
+            return Err(PlanError::InterfaceTaken { ifname: sandbox.ifname, by: *by });
+        }
+        interfaces.insert(interface, endpoint);
+        let (own, record) = (found.peer, found.record().encode());
+        found.sandbox = Some(sandbox);
+        let first = !network.is_built();
+        network.joined += 1;
+        if first {
+            network.peers.join(endpoint, own, |_| {});
+            ops.extend(network.build());
+            ops.extend(network.program_peers());
+        } else {
+            let (peers, programmer) = network.programming();
+            peers.join(endpoint, own, |change| ops.push_back(programmer.op(change)));
+        }
+        ops.extend(network.ensure_endpoint(endpoint));
+        Ok(record)
+    }
+
+    /// Takes an endpoint out of its sandbox; the last leave removes the network's namespace. The
+    /// caller deletes the peer record.
+    ///
+    /// # Errors
+    /// It is unknown, or not joined.
+    pub fn leave(&mut self, network: NetworkId, endpoint: EndpointId) -> Result<(), PlanError> {
+        let Self { networks, interfaces, ops, .. } = self;
+        let network = networks.get_mut(&network).ok_or(PlanError::NoNetwork(network))?;
+        let found = network.endpoints.get_mut(&endpoint);
+        let found = found.ok_or(PlanError::NoEndpoint(endpoint))?;
+        let sandbox = found.sandbox.take().ok_or(PlanError::NotJoined(endpoint))?;
+        interfaces.remove(&(sandbox.path, sandbox.ifname));
+        ops.push_back(KernelOp::RemoveLink {
+            place: Place::Network(network.namespace.clone()),
+            name: names::port(endpoint),
+        });
+        network.joined -= 1;
+        if network.is_built() {
+            let (peers, programmer) = network.programming();
+            peers.leave(endpoint, |change| ops.push_back(programmer.op(change)));
+        } else {
+            network.peers.leave(endpoint, |_| {});
+            ops.extend(network.tear_down());
+        }
+        Ok(())
+    }
+
+    /// Takes a change of the peer table. For an owner that merely failed nothing comes: its data
+    /// path stays.
+    ///
+    /// # Errors
+    /// The event changed nothing; it is counted. The caller logs it.
+    pub fn event_notify(
+        &mut self,
+        event: Event,
+        network: NetworkId,
+        table: &str,
+        key: &str,
+        value: &[u8],
+    ) -> Result<(), Refusal> {
+        let Self { host, networks, ops, counters, .. } = self;
+        let outcome = if table == PEER_TABLE {
+            let found = networks.get_mut(&network).ok_or(Refusal::NoNetwork(network));
+            found.and_then(|n| notify::apply(n, host, event, key, value, ops))
+        } else {
+            Err(Refusal::OtherTable(table.to_owned()))
+        };
+        counters.count(&outcome);
+        outcome.map(|_| ())
+    }
+
+    /// Returns the next operation; drained to `None` after every call.
+    pub fn poll_output(&mut self) -> Option<KernelOp> {
+        self.ops.pop_front()
+    }
+
+    /// Compares what the kernel holds with what it should hold. Drain and carry out
+    /// [`Self::poll_output`] before observing, or what is under way counts as drift.
+    pub fn reconcile(&self, observed: &Observed, knowledge: Knowledge) -> Repair {
+        reconcile::reconcile(&self.networks, observed, knowledge)
+    }
+
+    /// Lists the addresses and MACs that several endpoints claim.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.networks.values().flat_map(|n| n.peers.conflicts(n.id)).collect()
+    }
+
+    /// Returns what was refused so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn network(&self, id: NetworkId) -> Result<&Network, PlanError> {
+        self.networks.get(&id).ok_or(PlanError::NoNetwork(id))
+    }
+
+    fn network_mut(&mut self, id: NetworkId) -> Result<&mut Network, PlanError> {
+        self.networks.get_mut(&id).ok_or(PlanError::NoNetwork(id))
+    }
+}
+
+#[cfg(test)]
+mod tests;

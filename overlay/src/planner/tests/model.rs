@@ -1,0 +1,347 @@
+//! The planner against a reference that looks at everything from scratch.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::observed::{ObservedNamespace, ObservedPort, ObservedVxlan};
+use crate::op::{Bridge, Vxlan};
+
+#[derive(Debug, Clone)]
+enum Action {
+    Create { network: u8, endpoint: u8, addresses: Addresses },
+    DeleteEndpoint { network: u8, endpoint: u8 },
+    Join { network: u8, endpoint: u8 },
+    Leave { network: u8, endpoint: u8 },
+    Hear { network: u8, endpoint: u8, record: PeerRecord },
+    Forget { network: u8, endpoint: u8 },
+}
+
+/// The valid addresses, with the VNI of their segment, and some that are not.
+const V4: [(&str, u32); 8] = [
+    ("10.1.0.11/24", 1001),
+    ("10.1.0.12/24", 1001),
+    ("10.1.0.13/24", 1001),
+    ("10.2.0.11/24", 1002),
+    ("10.2.0.12/24", 1002),
+    ("10.9.0.11/24", 2001),
+    ("10.9.0.12/24", 2001),
+    ("10.1.0.1/24", 0),
+];
+const V6: [(&str, u32); 2] = [("fd01::11/64", 1001), ("fd01::12/64", 1001)];
+const VTEPS: [&str; 4] = [OWN_VTEP, "192.0.2.2", "192.0.2.3", "2001:db8::1"];
+
+fn any_addresses() -> impl Strategy<Value = Addresses> {
+    let v4 = prop::option::weighted(0.9, prop::sample::select(V4.map(|a| a.0).to_vec()));
+    let v6 = prop::option::weighted(0.3, prop::sample::select(V6.map(|a| a.0).to_vec()));
+    let of = |lamport| stamp(u64::from(lamport));
+    (v4, v6, 1u8..5, 1u8..6, prop::option::weighted(0.2, 1u8..6)).prop_map(
+        move |(v4, v6, m, lamport, replaces)| Addresses {
+            stamp: of(lamport),
+            replaces: replaces.map(of),
+            ..addresses(v4, v6, mac(m))
+        },
+    )
+}
+
+fn any_record() -> impl Strategy<Value = PeerRecord> {
+    (any_addresses(), prop::sample::select(VTEPS.to_vec())).prop_map(|(a, vtep)| {
+        let Addresses { v4, v6, mac, stamp, replaces } = a;
+        PeerRecord { v4, v6, mac, vtep: ip(vtep), stamp, replaces }
+    })
+}
+
+fn any_action() -> impl Strategy<Value = Action> {
+    let who = || (1u8..=2, 1u8..6);
+    prop_oneof![
+        3 => (who(), any_addresses()).prop_map(|((network, endpoint), addresses)| {
+            Action::Create { network, endpoint, addresses }
+        }),
+        1 => who().prop_map(|(network, endpoint)| Action::DeleteEndpoint { network, endpoint }),
+        4 => who().prop_map(|(network, endpoint)| Action::Join { network, endpoint }),
+        2 => who().prop_map(|(network, endpoint)| Action::Leave { network, endpoint }),
+        6 => (who(), any_record()).prop_map(|((network, endpoint), record)| {
+            Action::Hear { network, endpoint, record }
+        }),
+        2 => who().prop_map(|(network, endpoint)| Action::Forget { network, endpoint }),
+    ]
+}
+
+/// What the planner was told and accepted.
+#[derive(Default)]
+struct Model {
+    endpoints: BTreeMap<(u8, u8), (Addresses, bool)>,
+    records: BTreeMap<(u8, u8), PeerRecord>,
+}
+
+/// One claim, as the reference sees it.
+struct Claim {
+    vni: u32,
+    endpoint: u8,
+    here: bool,
+    record: PeerRecord,
+}
+
+impl Model {
+    fn act(&mut self, planner: &mut Planner, action: &Action) {
+        match action {
+            Action::Create { network, endpoint, addresses } => {
+                if planner.create_endpoint(nid(*network), eid(*endpoint), addresses.clone()).is_ok()
+                {
+                    self.endpoints.insert((*network, *endpoint), (addresses.clone(), false));
+                }
+            }
+            Action::DeleteEndpoint { network, endpoint } => {
+                if planner.delete_endpoint(nid(*network), eid(*endpoint)).is_ok() {
+                    self.endpoints.remove(&(*network, *endpoint));
+                }
+            }
+            Action::Join { network, endpoint } => {
+                let to = sandbox(network * 16 + endpoint);
+                if planner.join(nid(*network), eid(*endpoint), to).is_ok() {
+                    self.endpoints.get_mut(&(*network, *endpoint)).unwrap().1 = true;
+                }
+            }
+            Action::Leave { network, endpoint } => {
+                if planner.leave(nid(*network), eid(*endpoint)).is_ok() {
+                    self.endpoints.get_mut(&(*network, *endpoint)).unwrap().1 = false;
+                }
+            }
+            Action::Hear { network, endpoint, record } => {
+                let accepted = hear(planner, *network, *endpoint, record).is_ok();
+                if record.vtep == ip(OWN_VTEP) {
+                    if accepted {
+                        self.records.remove(&(*network, *endpoint));
+                    }
+                    return;
+                }
+                let valid = record.vtep.is_ipv4() && vni_of(*network, record).is_some();
+                assert_eq!(accepted, valid, "{record:?}");
+                if valid {
+                    self.records.insert((*network, *endpoint), record.clone());
+                }
+            }
+            Action::Forget { network, endpoint } => {
+                delete(planner, *network, *endpoint);
+                self.records.remove(&(*network, *endpoint));
+            }
+        }
+    }
+
+    fn claims(&self, network: u8) -> Vec<Claim> {
+        let own = self.endpoints.iter().filter(|((n, _), (_, joined))| *n == network && *joined);
+        let own = own.map(|((_, endpoint), (a, _))| {
+            let Addresses { v4, v6, mac, stamp, replaces } = a.clone();
+            let record = PeerRecord { v4, v6, mac, vtep: ip(OWN_VTEP), stamp, replaces };
+            let vni = vni_of(network, &record).unwrap();
+            Claim { vni, endpoint: *endpoint, here: true, record }
+        });
+        let shadowed =
+            |e: &u8| self.endpoints.get(&(network, *e)).is_some_and(|(_, joined)| *joined);
+        let peers = self.records.iter().filter(|((n, e), _)| *n == network && !shadowed(e));
+        let peers = peers.map(|((_, endpoint), record)| Claim {
+            vni: vni_of(network, record).unwrap(),
+            endpoint: *endpoint,
+            here: false,
+            record: record.clone(),
+        });
+        own.chain(peers).collect()
+    }
+
+    /// What the kernel must hold.
+    fn expected(&self) -> Observed {
+        let mut observed = Observed::default();
+        for network in [1, 2] {
+            let claims = self.claims(network);
+            if !claims.iter().any(|c| c.here) {
+                continue;
+            }
+            let namespace = names::namespace(nid(network));
+            let mut there = ObservedNamespace::default();
+            let segments: &[(u32, &[&str])] = match network {
+                1 => &[(1001, &["10.1.0.1/24", "fd01::1/64"]), (1002, &["10.2.0.1/24"])],
+                _ => &[(2001, &[])],
+            };
+            for (vni, gateways) in segments {
+                let bridge = bridge(network, *vni, gateways);
+                let device = vxlan(*vni, &claims);
+                there.bridges.insert(bridge.name.clone(), bridge);
+                there.vxlans.insert(device.shape.name.clone(), device);
+            }
+            for claim in claims.iter().filter(|c| c.here) {
+                let port = ObservedPort { bridge: format!("wb{}", claim.vni), carrier: true };
+                there.ports.insert(names::port(eid(claim.endpoint)), port);
+            }
+            if network == 1 {
+                there.way_out = Some(names::network_link(nid(1)));
+                observed.host_links.insert(names::host_link(nid(1)));
+            }
+            observed.namespaces.insert(namespace, there);
+        }
+        observed
+    }
+}
+
+/// The segment of a record whose addresses the network has, all in one segment.
+fn vni_of(network: u8, record: &PeerRecord) -> Option<u32> {
+    let own: &[u32] = if network == 1 { &[1001, 1002] } else { &[2001] };
+    let vni = |a: IpNetwork| V4.iter().chain(&V6).find(|(text, _)| net(text) == a).unwrap().1;
+    let vnis: BTreeSet<u32> = record.v4.into_iter().chain(record.v6).map(vni).collect();
+    match vnis.into_iter().collect::<Vec<_>>()[..] {
+        [one] if own.contains(&one) => Some(one),
+        _ => None,
+    }
+}
+
+fn bridge(network: u8, vni: u32, gateways: &[&str]) -> Bridge {
+    Bridge {
+        name: format!("wb{vni}"),
+        mac: Mac::from_bytes([0x0a, network, network, network, network, network]),
+        mtu: 1450,
+        addresses: gateways.iter().map(|g| net(g)).collect(),
+    }
+}
+
+fn vxlan(vni: u32, claims: &[Claim]) -> ObservedVxlan {
+    let shape = Vxlan {
+        name: format!("wx{vni}"),
+        vni: Vni::new(vni).unwrap(),
+        port: 4789,
+        local: ip(OWN_VTEP),
+        mtu: 1450,
+        bridge: format!("wb{vni}"),
+    };
+    let claims: Vec<&Claim> = claims.iter().filter(|c| c.vni == vni).collect();
+    let macs: BTreeSet<Mac> = claims.iter().map(|c| c.record.mac).collect();
+    let fdb = macs.into_iter().filter_map(|mac| {
+        let winner = winner(claims.iter().filter(|c| c.record.mac == mac));
+        (!winner.here).then_some(FdbEntry { mac, vtep: winner.record.vtep })
+    });
+    let has = |c: &Claim, ip| c.record.v4.iter().chain(&c.record.v6).any(|a| a.ip() == ip);
+    let ips = claims.iter().flat_map(|c| c.record.v4.iter().chain(&c.record.v6)).map(|a| a.ip());
+    let ips: BTreeSet<IpAddr> = ips.collect();
+    let neighbours = ips.into_iter().filter_map(|ip| {
+        let winner = winner(claims.iter().filter(|c| has(c, ip)));
+        (!winner.here).then_some(Neighbour { ip, mac: winner.record.mac })
+    });
+    ObservedVxlan { shape, fdb: fdb.collect(), neighbours: neighbours.collect() }
+}
+
+fn winner<'a>(claims: impl Iterator<Item = &'a &'a Claim> + Clone) -> &'a Claim {
+    let replaced = |c: &Claim| {
+        claims.clone().any(|other| {
+            other.record.replaces == Some(c.record.stamp) && other.record.stamp > c.record.stamp
+        })
+    };
+    let standing = claims.clone().filter(|c| !replaced(c));
+    standing.min_by_key(|c| (c.record.stamp, c.endpoint, !c.here)).unwrap()
+}
+
+fn start() -> (Planner, FakeKernel, Model) {
+    let mut planner = Planner::new(host());
+    planner.create_network(&open_network()).unwrap();
+    planner.create_network(&closed_network()).unwrap();
+    (planner, FakeKernel::new(), Model::default())
+}
+
+/// An operation that nobody asked for.
+fn any_disturbance() -> impl Strategy<Value = KernelOp> {
+    let namespace = || {
+        let ours = [nid(1), nid(2), nid(77)].map(names::namespace);
+        prop::sample::select(ours.to_vec())
+    };
+    let device = || prop::sample::select(vec!["wx1001", "wx1002", "wx2001"]);
+    let link = prop::sample::select(vec![
+        "wx1001".to_owned(),
+        "wb1001".to_owned(),
+        "wb2001".to_owned(),
+        names::port(eid(1)),
+        names::port(eid(2)),
+        names::network_link(nid(1)),
+    ]);
+    let fdb = (1u8..8, prop::sample::select(VTEPS[1..3].to_vec()))
+        .prop_map(|(m, vtep)| FdbEntry { mac: mac(m), vtep: ip(vtep) });
+    let neighbour = (prop::sample::select(V4.map(|a| a.0).to_vec()), 1u8..8)
+        .prop_map(|(a, m)| Neighbour { ip: net(a).ip(), mac: mac(m) });
+    prop_oneof![
+        1 => namespace().prop_map(|name| KernelOp::RemoveNamespace { name }),
+        1 => namespace().prop_map(|name| KernelOp::EnsureNamespace { name }),
+        1 => (namespace(), link).prop_map(|(n, name)| KernelOp::RemoveLink {
+            place: Place::Network(n),
+            name
+        }),
+        1 => namespace().prop_map(|name| KernelOp::RemoveLink { place: Place::Host, name }),
+        1 => (namespace(), any::<u8>()).prop_map(|(namespace, n)| KernelOp::EnsureBridge {
+            namespace,
+            bridge: bridge(n, 1001, &[])
+        }),
+        4 => (namespace(), device(), fdb.clone()).prop_map(|(namespace, d, entry)| {
+            KernelOp::ReplaceFdb { namespace, device: d.to_owned(), entry }
+        }),
+        2 => (namespace(), device(), fdb).prop_map(|(namespace, d, entry)| {
+            KernelOp::RemoveFdb { namespace, device: d.to_owned(), entry }
+        }),
+        4 => (namespace(), device(), neighbour).prop_map(|(namespace, d, entry)| {
+            KernelOp::ReplaceNeighbour { namespace, device: d.to_owned(), entry }
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn what_is_planned_step_by_step_equals_what_is_computed_from_scratch(
+        actions in prop::collection::vec(any_action(), 1..60),
+    ) {
+        let (mut planner, mut kernel, mut model) = start();
+        for action in &actions {
+            model.act(&mut planner, action);
+            carry_out(&mut planner, &mut kernel);
+            let observed = kernel.observe();
+            prop_assert_eq!(&observed, &model.expected(), "after {:?}", action);
+            let repair = planner.reconcile(&observed, Knowledge::Complete);
+            prop_assert_eq!(repair, Repair::default(), "after {:?}", action);
+        }
+    }
+
+    #[test]
+    fn one_reconciliation_repairs_any_drift(
+        actions in prop::collection::vec(any_action(), 1..60),
+        disturbances in prop::collection::vec(any_disturbance(), 1..12),
+    ) {
+        let (mut planner, mut kernel, mut model) = start();
+        for action in &actions {
+            model.act(&mut planner, action);
+        }
+        carry_out(&mut planner, &mut kernel);
+        for op in &disturbances {
+            let _ = kernel.apply(op);
+        }
+        let damaged = kernel.observe();
+        let repair = planner.reconcile(&damaged, Knowledge::Complete);
+        prop_assert_eq!(repair.drift.is_empty(), repair.ops.is_empty());
+        prop_assert_eq!(kernel.apply_all(&repair.ops), vec![]);
+        prop_assert_eq!(kernel.observe(), model.expected());
+        let again = planner.reconcile(&kernel.observe(), Knowledge::Complete);
+        prop_assert_eq!(again, Repair::default());
+    }
+
+    #[test]
+    fn the_order_in_which_records_come_does_not_matter(
+        records in prop::collection::btree_map(1u8..6, any_record(), 1..5),
+        order in Just((0..5usize).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let hear_all = |order: Vec<usize>| {
+            let mut planner = joined();
+            let records: Vec<_> = records.iter().collect();
+            for (endpoint, record) in order.into_iter().filter_map(|at| records.get(at)) {
+                let _ = hear(&mut planner, 1, **endpoint + 10, record);
+            }
+            let repair = planner.reconcile(&Observed::default(), Knowledge::Complete);
+            repair.ops
+        };
+        prop_assert_eq!(hear_all(order), hear_all((0..5).collect()));
+    }
+}

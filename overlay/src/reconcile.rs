@@ -1,0 +1,377 @@
+//! Desired minus observed: the operations that repair drift.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weft_api::NetworkId;
+
+use crate::names;
+use crate::network::Network;
+use crate::observed::{Observed, ObservedNamespace};
+use crate::op::{Bridge, KernelOp, Place, Vxlan, WayOut};
+use crate::peer_db::SegmentIndex;
+
+/// Whether the planner has heard of every peer there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// The tables are not synced since the start: FDB entries and neighbours that nobody named yet
+    /// are kept, so that a restart does not interrupt traffic.
+    Partial,
+    /// The tables are synced: what nobody named is removed.
+    Complete,
+}
+
+/// What kind of object drifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A network's namespace.
+    Namespace,
+    /// A bridge.
+    Bridge,
+    /// A VXLAN device.
+    Vxlan,
+    /// An endpoint's pair.
+    Port,
+    /// A way out.
+    WayOut,
+    /// An FDB entry.
+    Fdb,
+    /// A neighbour.
+    Neighbour,
+}
+
+/// How many objects of one kind drifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drift {
+    /// They were not there.
+    pub missing: u64,
+    /// They were there in another shape.
+    pub wrong: u64,
+    /// They were there and ours, and should not have been.
+    pub stray: u64,
+}
+
+/// The outcome of a reconciliation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use]
+pub struct Repair {
+    /// To be carried out in this order.
+    pub ops: Vec<KernelOp>,
+    /// Counts by kind; kinds without drift are absent.
+    pub drift: BTreeMap<Kind, Drift>,
+}
+
+impl Repair {
+    fn drift(&mut self, kind: Kind) -> &mut Drift {
+        self.drift.entry(kind).or_default()
+    }
+
+    fn add(&mut self, kind: Kind, drift: Drift) {
+        if drift != Drift::default() {
+            let sum = self.drift(kind);
+            sum.missing += drift.missing;
+            sum.wrong += drift.wrong;
+            sum.stray += drift.stray;
+        }
+    }
+
+    /// Tells whether the kernel held what it should.
+    pub fn is_clean(&self) -> bool {
+        self.ops.is_empty()
+    }
+}
+
+pub(crate) fn reconcile(
+    networks: &BTreeMap<NetworkId, Network>,
+    observed: &Observed,
+    knowledge: Knowledge,
+) -> Repair {
+    let built: BTreeMap<&str, &Network> =
+        networks.values().filter(|n| n.is_built()).map(|n| (n.namespace.as_str(), n)).collect();
+    let mut repair = Repair::default();
+    remove_leftovers(&built, observed, &mut repair);
+    let empty = ObservedNamespace::default();
+    for (name, network) in built {
+        let there = observed.namespaces.get(name);
+        if there.is_none() {
+            repair.drift(Kind::Namespace).missing += 1;
+            repair.ops.push(KernelOp::EnsureNamespace { name: name.to_owned() });
+        }
+        let there = there.unwrap_or(&empty);
+        let mut links = Links { network, there, repair: &mut repair };
+        links.remove_strays();
+        links.bridges();
+        let fresh = links.vxlans();
+        links.way_out(observed);
+        entries(network, there, &fresh, knowledge, &mut repair);
+        Links { network, there, repair: &mut repair }.ports();
+    }
+    repair
+}
+
+/// Removes namespaces and ways out with names of ours that no network has. They go first: a VXLAN
+/// device in one of them may hold a VNI that is about to be made again.
+fn remove_leftovers(built: &BTreeMap<&str, &Network>, observed: &Observed, repair: &mut Repair) {
+    let leftover = |name: &&String| names::is_ours(name) && !built.contains_key(name.as_str());
+    for link in observed.host_links.iter().filter(leftover) {
+        repair.drift(Kind::WayOut).stray += 1;
+        repair.ops.push(KernelOp::RemoveWayOut { namespace: link.clone(), way: bare_way(link) });
+    }
+    for (name, there) in observed.namespaces.iter().filter(|(name, _)| leftover(name)) {
+        repair.drift(Kind::Namespace).stray += 1;
+        if there.way_out.is_some() && !observed.host_links.contains(name) {
+            let way = bare_way(name);
+            repair.ops.push(KernelOp::RemoveWayOut { namespace: name.clone(), way });
+        }
+        repair.ops.extend(there.vxlans.keys().map(|device| KernelOp::RemoveLink {
+            place: Place::Network(name.clone()),
+            name: device.clone(),
+        }));
+        repair.ops.push(KernelOp::RemoveNamespace { name: name.clone() });
+    }
+}
+
+/// A way out of which only the names are known. The host's end has its namespace's name.
+fn bare_way(name: &str) -> WayOut {
+    WayOut {
+        host_link: name.to_owned(),
+        network_link: names::network_link_beside(name),
+        mtu: 0,
+        pools: Vec::new(),
+    }
+}
+
+/// The links of one network.
+struct Links<'a> {
+    network: &'a Network,
+    there: &'a ObservedNamespace,
+    repair: &'a mut Repair,
+}
+
+impl Links<'_> {
+    fn namespace(&self) -> String {
+        self.network.namespace.clone()
+    }
+
+    fn remove(&mut self, kind: Kind, name: &str) {
+        self.repair.drift(kind).stray += 1;
+        self.remove_link(name);
+    }
+
+    fn remove_link(&mut self, name: &str) {
+        let place = Place::Network(self.namespace());
+        self.repair.ops.push(KernelOp::RemoveLink { place, name: name.to_owned() });
+    }
+
+    fn remove_strays(&mut self) {
+        let (network, there) = (self.network, self.there);
+        let segments = &network.segments;
+        let bridges: BTreeSet<&str> = segments.iter().map(|s| s.bridge.name.as_str()).collect();
+        let vxlans: BTreeSet<&str> = segments.iter().map(|s| s.vxlan.name.as_str()).collect();
+        let joined = network.endpoints.iter().filter(|(_, e)| e.sandbox.is_some());
+        let ports: BTreeSet<String> = joined.map(|(id, _)| names::port(*id)).collect();
+        for name in there.ports.keys().filter(|name| !ports.contains(*name)) {
+            self.remove(Kind::Port, name);
+        }
+        for name in there.vxlans.keys().filter(|name| !vxlans.contains(name.as_str())) {
+            self.remove(Kind::Vxlan, name);
+        }
+        for name in there.bridges.keys().filter(|name| !bridges.contains(name.as_str())) {
+            self.remove(Kind::Bridge, name);
+        }
+    }
+
+    fn bridges(&mut self) {
+        for segment in &self.network.segments {
+            let bridge = &segment.bridge;
+            match self.there.bridges.get(&bridge.name) {
+                Some(there) if same_bridge(bridge, there) => continue,
+                Some(_) => self.repair.drift(Kind::Bridge).wrong += 1,
+                None => self.repair.drift(Kind::Bridge).missing += 1,
+            }
+            let namespace = self.namespace();
+            self.repair.ops.push(KernelOp::EnsureBridge { namespace, bridge: bridge.clone() });
+        }
+    }
+
+    /// Returns the devices that are made anew and hold no entry.
+    fn vxlans(&mut self) -> BTreeSet<SegmentIndex> {
+        let mut fresh = BTreeSet::new();
+        for (index, segment) in self.network.segments.iter().enumerate() {
+            let vxlan = &segment.vxlan;
+            match self.there.vxlans.get(&vxlan.name) {
+                Some(there) if there.shape == *vxlan => continue,
+                Some(there) => {
+                    self.repair.drift(Kind::Vxlan).wrong += 1;
+                    if !can_become(&there.shape, vxlan) {
+                        self.remove_link(&vxlan.name);
+                        fresh.insert(index);
+                    }
+                }
+                None => {
+                    self.repair.drift(Kind::Vxlan).missing += 1;
+                    fresh.insert(index);
+                }
+            }
+            let namespace = self.namespace();
+            self.repair.ops.push(KernelOp::EnsureVxlan { namespace, vxlan: vxlan.clone() });
+        }
+        fresh
+    }
+
+    fn way_out(&mut self, observed: &Observed) {
+        let namespace = self.namespace();
+        let host_end = observed.host_links.contains(&namespace);
+        let inner = self.there.way_out.as_deref();
+        let Some(way) = &self.network.way else {
+            if host_end || inner.is_some() {
+                self.repair.drift(Kind::WayOut).stray += 1;
+                let way = bare_way(&namespace);
+                self.repair.ops.push(KernelOp::RemoveWayOut { namespace, way });
+            }
+            return;
+        };
+        match (host_end, inner) {
+            (true, Some(name)) if name == way.network_link => return,
+            (false, None) => self.repair.drift(Kind::WayOut).missing += 1,
+            (true | false, _) => self.repair.drift(Kind::WayOut).wrong += 1,
+        }
+        self.repair.ops.push(KernelOp::EnsureWayOut { namespace, way: way.clone() });
+    }
+
+    fn ports(&mut self) {
+        for (id, endpoint) in &self.network.endpoints {
+            if endpoint.sandbox.is_none() {
+                continue;
+            }
+            let bridge = &self.network.segments[endpoint.peer.segment].bridge.name;
+            match self.there.ports.get(&names::port(*id)) {
+                Some(there) if there.carrier && there.bridge == *bridge => continue,
+                Some(_) => self.repair.drift(Kind::Port).wrong += 1,
+                None => self.repair.drift(Kind::Port).missing += 1,
+            }
+            self.repair.ops.extend(self.network.ensure_endpoint(*id));
+        }
+    }
+}
+
+/// The kernel gives a bridge's addresses in its own order.
+fn same_bridge(desired: &Bridge, there: &Bridge) -> bool {
+    let mut addresses = there.addresses.clone();
+    addresses.sort_unstable();
+    desired.addresses == addresses
+        && (&desired.name, desired.mac, desired.mtu) == (&there.name, there.mac, there.mtu)
+}
+
+/// A VXLAN device cannot change its VNI, its port or, in all kernels we run on, its source.
+fn can_become(there: &Vxlan, desired: &Vxlan) -> bool {
+    (there.vni, there.port, there.local) == (desired.vni, desired.port, desired.local)
+}
+
+fn entries(
+    network: &Network,
+    there: &ObservedNamespace,
+    fresh: &BTreeSet<SegmentIndex>,
+    knowledge: Knowledge,
+    repair: &mut Repair,
+) {
+    for (index, segment) in network.segments.iter().enumerate() {
+        let device = &segment.vxlan.name;
+        let none = (BTreeSet::new(), BTreeSet::new());
+        let (fdb, neighbours) = match there.vxlans.get(device) {
+            Some(vxlan) if !fresh.contains(&index) => (&vxlan.fdb, &vxlan.neighbours),
+            Some(_) | None => (&none.0, &none.1),
+        };
+        let (namespace, device) = (|| network.namespace.clone(), || device.clone());
+        let drift = difference(
+            network.peers.fdb(index),
+            fdb,
+            |e| e.mac,
+            knowledge,
+            |wish| {
+                repair.ops.push(match wish {
+                    Wish::Set(entry) => {
+                        KernelOp::ReplaceFdb { namespace: namespace(), device: device(), entry }
+                    }
+                    Wish::Remove(entry) => {
+                        KernelOp::RemoveFdb { namespace: namespace(), device: device(), entry }
+                    }
+                });
+            },
+        );
+        repair.add(Kind::Fdb, drift);
+        let desired = network.peers.neighbours(index);
+        let drift = difference(
+            desired,
+            neighbours,
+            |e| e.ip,
+            knowledge,
+            |wish| {
+                repair.ops.push(match wish {
+                    Wish::Set(entry) => KernelOp::ReplaceNeighbour {
+                        namespace: namespace(),
+                        device: device(),
+                        entry,
+                    },
+                    Wish::Remove(entry) => KernelOp::RemoveNeighbour {
+                        namespace: namespace(),
+                        device: device(),
+                        entry,
+                    },
+                });
+            },
+        );
+        repair.add(Kind::Neighbour, drift);
+    }
+}
+
+enum Wish<E> {
+    Set(E),
+    Remove(E),
+}
+
+/// Walks two sorted sequences side by side: linear in both. `key` is what the kernel replaces by,
+/// and what both are sorted by first; there is one desired entry a key.
+fn difference<E: Ord + Clone, K: Ord>(
+    desired: impl Iterator<Item = E>,
+    observed: &BTreeSet<E>,
+    key: impl Fn(&E) -> K,
+    knowledge: Knowledge,
+    mut wish: impl FnMut(Wish<E>),
+) -> Drift {
+    let mut drift = Drift::default();
+    let mut there = observed.iter().peekable();
+    let stray = |entry: &E, drift: &mut Drift, wish: &mut dyn FnMut(Wish<E>)| match knowledge {
+        Knowledge::Complete => {
+            drift.stray += 1;
+            wish(Wish::Remove(entry.clone()));
+        }
+        Knowledge::Partial => {}
+    };
+    let mut same_key = Vec::new();
+    for entry in desired {
+        while let Some(other) = there.next_if(|o| key(o) < key(&entry)) {
+            stray(other, &mut drift, &mut wish);
+        }
+        same_key.clear();
+        while let Some(other) = there.next_if(|o| key(o) == key(&entry)) {
+            same_key.push(other);
+        }
+        if same_key.contains(&&entry) {
+            for other in same_key.iter().filter(|o| **o != &entry) {
+                drift.stray += 1;
+                wish(Wish::Remove(E::clone(other)));
+            }
+            continue;
+        }
+        if same_key.is_empty() {
+            drift.missing += 1;
+        } else {
+            drift.wrong += 1;
+        }
+        wish(Wish::Set(entry));
+    }
+    for other in there {
+        stray(other, &mut drift, &mut wish);
+    }
+    drift
+}

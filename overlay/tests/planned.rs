@@ -1,0 +1,225 @@
+//! The planner with each data plane: what it asks for is carried out, read back as asked for, and
+//! repaired when it drifts, by the fake kernel as by Linux.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use weft_api::{Definition, EndpointId, Mac, NetworkId, NodeId, Stamp, Subnet, Vni};
+use weft_overlay::fake_kernel::FakeKernel;
+use weft_overlay::netlink::namespace::{make_anonymous, release_directory};
+use weft_overlay::netlink::{Executor, Namespace};
+use weft_overlay::observed::Observed;
+use weft_overlay::op::{FdbEntry, KernelOp, Neighbour, Place};
+use weft_overlay::{
+    Addresses, DefaultRoute, Event, Host, Knowledge, PEER_TABLE, PeerRecord, Planner, Repair,
+    Sandbox, names,
+};
+
+/// One host's data plane, with a sandbox beside it.
+enum DataPlane {
+    Fake(FakeKernel),
+    Linux { executor: Box<Executor>, sandbox: Namespace, run_dir: tempfile::TempDir },
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        match self {
+            Self::Fake(_) => {}
+            // A drop has nobody to tell.
+            Self::Linux { run_dir, .. } => drop(release_directory(run_dir.path().join("netns"))),
+        }
+    }
+}
+
+impl DataPlane {
+    fn linux() -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "these tests make network namespaces: run them as root"
+        );
+        let run_dir = tempfile::tempdir().unwrap();
+        let host = make_anonymous().unwrap();
+        let executor = Box::new(Executor::new_in(host, run_dir.path()).unwrap());
+        Self::Linux { executor, sandbox: make_anonymous().unwrap(), run_dir }
+    }
+
+    fn sandbox(&self) -> PathBuf {
+        use std::os::fd::{AsFd, AsRawFd};
+        match self {
+            Self::Fake(_) => PathBuf::from("/run/netns/sandbox"),
+            Self::Linux { sandbox, .. } => {
+                let fd = sandbox.as_fd().as_raw_fd();
+                PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id()))
+            }
+        }
+    }
+
+    async fn apply(&mut self, ops: Vec<KernelOp>) {
+        let failures = match self {
+            Self::Fake(kernel) => format!("{:?}", kernel.apply_all(&ops)),
+            Self::Linux { executor, .. } => format!("{:?}", executor.apply(ops.clone()).await),
+        };
+        assert_eq!(failures, "[]", "{ops:#?}");
+    }
+
+    async fn observe(&mut self) -> Observed {
+        match self {
+            Self::Fake(kernel) => kernel.observe(),
+            Self::Linux { executor, .. } => executor.observe().await.unwrap(),
+        }
+    }
+
+    async fn carry_out(&mut self, planner: &mut Planner) {
+        let ops = std::iter::from_fn(|| planner.poll_output()).collect();
+        self.apply(ops).await;
+    }
+
+    async fn reconcile(&mut self, planner: &Planner) -> Repair {
+        let repair = planner.reconcile(&self.observe().await, Knowledge::Complete);
+        self.apply(repair.ops.clone()).await;
+        repair
+    }
+}
+
+fn nid(n: u8) -> NetworkId {
+    NetworkId::from_bytes([n; 16])
+}
+
+fn eid(n: u8) -> EndpointId {
+    EndpointId::from_bytes([n; 16])
+}
+
+fn subnet(pool: &str, gateway: &str, vni: u32) -> Subnet {
+    Subnet {
+        pool: pool.parse().unwrap(),
+        gateway: Some(gateway.parse().unwrap()),
+        range: None,
+        auxiliary: BTreeMap::new(),
+        vni: Vni::new(vni).unwrap(),
+    }
+}
+
+/// Two segments, the first of them dual stack; pools and VNIs differ by the number.
+fn definition(n: u8) -> Definition {
+    let vni = u32::from(n) * 10;
+    Definition {
+        id: nid(n),
+        name: format!("net{n}"),
+        driver: "overlay".to_owned(),
+        ipam: "weft".to_owned(),
+        subnets: vec![
+            subnet(&format!("10.{n}.0.0/24"), &format!("10.{n}.0.1"), vni),
+            subnet(&format!("fd0{n}::/64"), &format!("fd0{n}::1"), vni),
+            subnet(&format!("10.{n}.1.0/24"), &format!("10.{n}.1.1"), vni + 1),
+        ],
+        options: BTreeMap::new(),
+        mtu: None,
+        internal: false,
+        stamp: Stamp::default(),
+    }
+}
+
+/// A network with an endpoint in the sandbox and a peer in each segment.
+fn populate(planner: &mut Planner, n: u8, path: PathBuf) {
+    planner.create_network(&definition(n)).unwrap();
+    let own = Addresses {
+        v4: Some(format!("10.{n}.0.10/24").parse().unwrap()),
+        v6: Some(format!("fd0{n}::10/64").parse().unwrap()),
+        mac: Mac::from_bytes([2, 0, 0, 0, n, 10]),
+        stamp: Stamp::default(),
+        replaces: None,
+    };
+    planner.create_endpoint(nid(n), eid(n), own).unwrap();
+    let (ifname, default_route) = (format!("eth{n}"), DefaultRoute::Elsewhere);
+    let sandbox = Sandbox { path, ifname, default_route, routes: Vec::new() };
+    planner.join(nid(n), eid(n), sandbox).unwrap();
+    for (peer, v6) in [(0, Some(format!("fd0{n}::20").parse().unwrap())), (1, None)] {
+        let record = PeerRecord {
+            v4: Some(format!("10.{n}.{peer}.20/24").parse().unwrap()),
+            v6,
+            mac: Mac::from_bytes([2, 0, 0, 0, n, 20]),
+            vtep: IpAddr::from([192, 0, 2, 20 + peer]),
+            stamp: Stamp::default(),
+            replaces: None,
+        };
+        let key = eid(100 + peer).to_string();
+        planner.event_notify(Event::Create, nid(n), PEER_TABLE, &key, &record.encode()).unwrap();
+    }
+}
+
+fn planner() -> Planner {
+    Planner::new(Host {
+        node: NodeId::default(),
+        vtep: IpAddr::from([192, 0, 2, 1]),
+        vxlan_port: 4789,
+        uplink_mtu: 1500,
+    })
+}
+
+fn disturbances() -> Vec<KernelOp> {
+    let namespace = || names::namespace(nid(1));
+    let link = |name: String| KernelOp::RemoveLink { place: Place::Network(namespace()), name };
+    let device = || names::vxlan(Vni::new(10).unwrap());
+    let (mac, stranger) =
+        (Mac::from_bytes([2, 0, 0, 0, 1, 20]), Mac::from_bytes([2, 0, 0, 0, 1, 99]));
+    let vtep = IpAddr::from([192, 0, 2, 99]);
+    let fdb = |mac| KernelOp::ReplaceFdb {
+        namespace: namespace(),
+        device: device(),
+        entry: FdbEntry { mac, vtep },
+    };
+    let entry = Neighbour { ip: IpAddr::from([10, 1, 0, 99]), mac };
+    vec![
+        fdb(mac),
+        fdb(stranger),
+        KernelOp::ReplaceNeighbour { namespace: namespace(), device: device(), entry },
+        link(device()),
+        link(names::vxlan(Vni::new(11).unwrap())),
+        link(names::bridge(Vni::new(10).unwrap())),
+        link(names::port(eid(1))),
+        link(names::network_link(nid(1))),
+        KernelOp::RemoveLink { place: Place::Host, name: names::host_link(nid(1)) },
+        KernelOp::RemoveNamespace { name: namespace() },
+    ]
+}
+
+async fn a_plan_is_carried_out_adopted_repaired_and_taken_back(mut plane: DataPlane) {
+    let mut first = planner();
+    populate(&mut first, 1, plane.sandbox());
+    plane.carry_out(&mut first).await;
+    assert_eq!(plane.reconcile(&first).await, Repair::default());
+
+    let mut restarted = planner();
+    populate(&mut restarted, 1, plane.sandbox());
+    while restarted.poll_output().is_some() {}
+    assert_eq!(plane.reconcile(&restarted).await, Repair::default(), "adopted as it stands");
+
+    for disturbance in disturbances() {
+        plane.apply(vec![disturbance.clone()]).await;
+        assert!(!plane.reconcile(&first).await.is_clean(), "{disturbance:?} shows");
+        assert_eq!(plane.reconcile(&first).await, Repair::default(), "after {disturbance:?}");
+    }
+
+    let mut crashed = planner();
+    populate(&mut crashed, 2, plane.sandbox());
+    plane.carry_out(&mut crashed).await;
+    assert!(!plane.reconcile(&first).await.is_clean(), "leftovers show");
+    assert_eq!(plane.reconcile(&first).await, Repair::default(), "leftovers are gone");
+
+    first.leave(nid(1), eid(1)).unwrap();
+    plane.carry_out(&mut first).await;
+    assert_eq!(plane.observe().await, Observed::default());
+}
+
+#[tokio::test]
+async fn the_fake_kernel_fulfils_plans() {
+    let plane = DataPlane::Fake(FakeKernel::new());
+    a_plan_is_carried_out_adopted_repaired_and_taken_back(plane).await;
+}
+
+#[tokio::test]
+async fn linux_fulfils_plans() {
+    a_plan_is_carried_out_adopted_repaired_and_taken_back(DataPlane::linux()).await;
+}

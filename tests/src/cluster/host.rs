@@ -1,0 +1,83 @@
+//! One host: a disk, and a process that may run.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use weft_api::{Boot, ClusterId, NodeId};
+use weft_networkdb::{Config, Key, KeyRing, Limits, NetworkDb, Output, Timing};
+
+use super::Disk;
+
+/// A host of the simulated cluster.
+pub struct Host {
+    pub(super) index: usize,
+    pub(super) node: NodeId,
+    pub(super) addr: SocketAddr,
+    /// What it keeps over restarts.
+    pub disk: Disk,
+    /// How often it was started; part of the disk, too, in a real agent.
+    pub boots: u64,
+    pub(super) life: u64,
+    pub(super) accepted: u64,
+    pub(super) wake: Option<Instant>,
+    pub(super) db: Option<NetworkDb>,
+    pub(super) seen: Vec<(Duration, Output)>,
+    /// Every datagram sent, and the host it is for, when wanted.
+    pub trace: Option<Vec<(usize, Vec<u8>)>>,
+}
+
+impl Host {
+    pub(super) fn new(index: usize, node: NodeId) -> Self {
+        let number = u16::try_from(index).expect("fewer hosts than ports");
+        let [high, low] = number.to_be_bytes();
+        Self {
+            index,
+            node,
+            addr: SocketAddr::from(([10, 0, high, low], 7950)),
+            disk: Disk::default(),
+            boots: 0,
+            life: 0,
+            accepted: 0,
+            wake: None,
+            db: None,
+            seen: Vec::new(),
+            trace: None,
+        }
+    }
+
+    pub(super) fn boot(
+        &mut self,
+        cluster: ClusterId,
+        nonce: u64,
+        seed: [u8; 32],
+        limits: &Limits,
+        timing: &Timing,
+    ) -> Config {
+        self.boots += 1;
+        self.life += 1;
+        self.wake = None;
+        Config {
+            cluster,
+            node: self.node,
+            boot: Boot { counter: self.boots, nonce },
+            name: format!("host-{}", self.index),
+            advertise: self.addr,
+            keys: KeyRing::new(1, Key::from_bytes([7; 32])),
+            seed,
+            joins: BTreeMap::new(),
+            limits: limits.clone(),
+            timing: timing.clone(),
+        }
+    }
+
+    /// Returns where it is reached.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Takes another id, as a cloned disk has it.
+    pub fn impersonate(&mut self, node: NodeId) {
+        self.node = node;
+    }
+}

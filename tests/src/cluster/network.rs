@@ -1,0 +1,129 @@
+//! What lies between the hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use weft_networkdb::StreamId;
+
+/// The knobs of the network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Part of the datagrams that are lost, in 0..=1.
+    pub loss: f64,
+    /// Part of the datagrams that arrive twice, in 0..=1.
+    pub duplicate: f64,
+    /// One-way delay, at least.
+    pub delay: Duration,
+    /// And at most this much more, each packet for itself: so packets overtake each other.
+    pub jitter: Duration,
+    /// Directed pairs of hosts that packets do not pass between.
+    cuts: BTreeSet<(usize, usize)>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            loss: 0.0,
+            duplicate: 0.0,
+            delay: Duration::from_micros(200),
+            jitter: Duration::from_micros(100),
+            cuts: BTreeSet::new(),
+        }
+    }
+}
+
+impl Network {
+    /// Cuts one direction.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.cuts.insert((from, to));
+    }
+
+    /// Cuts all that passes between two groups, both ways.
+    pub fn split(&mut self, one: &[usize], other: &[usize]) {
+        for a in one {
+            for b in other {
+                self.cut(*a, *b);
+                self.cut(*b, *a);
+            }
+        }
+    }
+
+    /// Mends all cuts.
+    pub fn heal(&mut self) {
+        self.cuts.clear();
+    }
+
+    /// Tells whether packets pass.
+    pub fn passes(&self, from: usize, to: usize) -> bool {
+        !self.cuts.contains(&(from, to))
+    }
+
+    pub(super) fn latency(&self, rng: &mut ChaCha8Rng) -> Duration {
+        let jitter = u64::try_from(self.jitter.as_nanos()).unwrap_or(u64::MAX);
+        self.delay + Duration::from_nanos(rng.random_range(0..=jitter))
+    }
+
+    /// The delays after which the copies of a datagram arrive: none, one or two.
+    pub(super) fn copies(&self, rng: &mut ChaCha8Rng) -> Vec<Duration> {
+        if rng.random_bool(self.loss) {
+            return Vec::new();
+        }
+        let copies = if rng.random_bool(self.duplicate) { 2 } else { 1 };
+        (0..copies).map(|_| self.latency(rng)).collect()
+    }
+
+    /// Delay of a frame: a lost segment is sent again.
+    pub(super) fn stream_latency(&self, rng: &mut ChaCha8Rng) -> Duration {
+        let mut latency = self.latency(rng);
+        for _ in 0..20 {
+            if !rng.random_bool(self.loss) {
+                break;
+            }
+            latency += Duration::from_millis(200);
+        }
+        latency
+    }
+}
+
+/// The other end of a stream, and when the last frame to it arrives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) host: usize,
+    pub(super) stream: StreamId,
+    pub(super) last: Instant,
+}
+
+/// Which stream of one host is which of another.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    ends: BTreeMap<(usize, StreamId), Peer>,
+}
+
+impl Connections {
+    pub(super) fn connect(&mut self, a: (usize, StreamId), b: (usize, StreamId), now: Instant) {
+        self.ends.insert(a, Peer { host: b.0, stream: b.1, last: now });
+        self.ends.insert(b, Peer { host: a.0, stream: a.1, last: now });
+    }
+
+    pub(super) fn peer(&mut self, end: (usize, StreamId)) -> Option<&mut Peer> {
+        self.ends.get_mut(&end)
+    }
+
+    /// Ends a stream; returns the other end.
+    pub(super) fn close(&mut self, end: (usize, StreamId)) -> Option<Peer> {
+        let peer = self.ends.remove(&end)?;
+        self.ends.remove(&(peer.host, peer.stream));
+        Some(peer)
+    }
+
+    /// Ends all streams of a host; returns the other ends.
+    pub(super) fn drop_host(&mut self, host: usize) -> Vec<(usize, StreamId)> {
+        let own: Vec<_> = self.ends.keys().filter(|end| end.0 == host).copied().collect();
+        own.into_iter()
+            .filter_map(|end| self.close(end))
+            .map(|peer| (peer.host, peer.stream))
+            .collect()
+    }
+}

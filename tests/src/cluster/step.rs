@@ -1,0 +1,176 @@
+//! One event after the other.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use weft_networkdb::{Output, StreamId, StreamInput};
+
+use super::{Cluster, Event};
+
+/// What an unanswered connection attempt takes.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// What an unacknowledged stream takes to break.
+const BREAK_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Cluster {
+    pub(super) fn schedule(&mut self, at: Instant, event: Event) {
+        self.serial += 1;
+        self.events.insert((at.max(self.now), self.serial), event);
+    }
+
+    /// Carries out the next event, if there is one up to `end`.
+    pub(super) fn step(&mut self, end: Instant) -> bool {
+        let Some(entry) = self.events.first_entry() else { return false };
+        if entry.key().0 > end {
+            return false;
+        }
+        let ((at, _), event) = entry.remove_entry();
+        self.now = at;
+        match event {
+            Event::Datagram { to, from, bytes } => {
+                if let Some(db) = self.hosts[to].db.as_mut() {
+                    db.handle_datagram(from, &bytes, at);
+                    self.drain(to);
+                }
+            }
+            Event::Stream { to, life, input } => {
+                let host = &mut self.hosts[to];
+                if let Some(db) = host.db.as_mut().filter(|_| host.life == life) {
+                    db.handle_stream(input, at);
+                    self.drain(to);
+                }
+            }
+            Event::Wake { host } => {
+                if self.hosts[host].wake == Some(at) {
+                    self.hosts[host].wake = None;
+                    if let Some(db) = self.hosts[host].db.as_mut() {
+                        db.handle_timeout(at);
+                        self.drain(host);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes all outputs, commits the writes among them, then carries out the rest.
+    pub(super) fn drain(&mut self, host: usize) {
+        let mut rest = Vec::new();
+        while let Some(output) = self.hosts[host].db.as_mut().and_then(|db| db.poll_output()) {
+            if let Output::Persist(write) = output {
+                self.hosts[host].disk.apply(write);
+            } else {
+                rest.push(output);
+            }
+        }
+        for output in rest {
+            self.carry_out(host, output);
+        }
+        let wake = self.hosts[host].db.as_ref().and_then(|db| db.poll_timeout());
+        if let Some((at, _)) = wake {
+            let at = at.max(self.now);
+            if self.hosts[host].wake.is_none_or(|planned| at < planned) {
+                self.hosts[host].wake = Some(at);
+                self.schedule(at, Event::Wake { host });
+            }
+        }
+    }
+
+    fn carry_out(&mut self, host: usize, output: Output) {
+        match output {
+            Output::Datagram { to, bytes } => self.send_datagram(host, to, bytes),
+            Output::OpenStream { stream, to } => self.open_stream(host, stream, to),
+            Output::StreamFrame { stream, bytes } => self.send_frame(host, stream, bytes),
+            Output::CloseStream { stream } => self.close_stream(host, stream),
+            Output::Persist(_)
+            | Output::Member(_)
+            | Output::Table(_)
+            | Output::Watch { .. }
+            | Output::Fact { .. }
+            | Output::App { .. }
+            | Output::Claim { .. }
+            | Output::Defined(_)
+            | Output::Deleted(_)
+            | Output::Alarm(_)
+            | Output::Joined
+            | Output::JoinFailed { .. }
+            | Output::LeftCluster
+            | Output::Ready
+            | Output::RolledBack { .. }
+            | Output::Overflow(_) => {
+                let at = self.elapsed();
+                self.hosts[host].seen.push((at, output));
+            }
+        }
+    }
+
+    fn host_at(&self, addr: SocketAddr) -> Option<usize> {
+        self.hosts.iter().position(|host| host.addr == addr)
+    }
+
+    fn send_datagram(&mut self, host: usize, to: SocketAddr, bytes: Vec<u8>) {
+        assert!(bytes.len() <= self.limits.datagram_bytes, "a datagram above the bound");
+        let Some(to) = self.host_at(to) else { return };
+        if let Some(trace) = &mut self.hosts[host].trace {
+            trace.push((to, bytes.clone()));
+        }
+        if !self.network.passes(host, to) {
+            return;
+        }
+        let from = self.hosts[host].addr;
+        for delay in self.network.copies(&mut self.rng) {
+            let bytes = bytes.clone();
+            self.schedule(self.now + delay, Event::Datagram { to, from, bytes });
+        }
+    }
+
+    fn tell(&mut self, host: usize, after: Duration, input: StreamInput) {
+        let life = self.hosts[host].life;
+        self.schedule(self.now + after, Event::Stream { to: host, life, input });
+    }
+
+    fn open_stream(&mut self, host: usize, stream: StreamId, to: SocketAddr) {
+        let failed = |reason: &str| StreamInput::Failed { stream, reason: reason.to_owned() };
+        let peer = self
+            .host_at(to)
+            .filter(|peer| self.network.passes(host, *peer) && self.network.passes(*peer, host));
+        let Some(peer) = peer else {
+            return self.tell(host, CONNECT_PATIENCE, failed("timed out"));
+        };
+        let latency = self.network.stream_latency(&mut self.rng);
+        if self.hosts[peer].db.is_none() {
+            return self.tell(host, latency, failed("connection refused"));
+        }
+        self.hosts[peer].accepted += 1;
+        let accepted = StreamId::accepted(self.hosts[peer].accepted);
+        self.connections.connect((host, stream), (peer, accepted), self.now + latency);
+        let from = self.hosts[host].addr;
+        self.tell(peer, latency, StreamInput::Accepted { stream: accepted, from });
+        self.tell(host, latency * 2, StreamInput::Connected { stream });
+    }
+
+    fn send_frame(&mut self, host: usize, stream: StreamId, bytes: Vec<u8>) {
+        assert!(bytes.len() <= self.limits.frame_bytes, "a frame above the bound");
+        let latency = self.network.stream_latency(&mut self.rng);
+        let now = self.now;
+        let Some(peer) = self.connections.peer((host, stream)) else { return };
+        if !self.network.passes(host, peer.host) || !self.network.passes(peer.host, host) {
+            let peer = *peer;
+            let _ = self.connections.close((host, stream));
+            self.tell(host, BREAK_PATIENCE, StreamInput::Closed { stream });
+            let stream = peer.stream;
+            return self.tell(peer.host, BREAK_PATIENCE, StreamInput::Closed { stream });
+        }
+        peer.last = (now + latency).max(peer.last + Duration::from_nanos(1));
+        let peer = *peer;
+        let input = StreamInput::Frame { stream: peer.stream, bytes };
+        self.tell(peer.host, peer.last - now, input);
+    }
+
+    fn close_stream(&mut self, host: usize, stream: StreamId) {
+        if let Some(peer) = self.connections.close((host, stream)) {
+            let after = peer.last.saturating_duration_since(self.now) + Duration::from_micros(1);
+            self.tell(peer.host, after, StreamInput::Closed { stream: peer.stream });
+        }
+    }
+}
