@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use weft_agent::app::App;
 use weft_agent::commands;
-use weft_agent::failure::Failure;
 
 fn main() -> ExitCode {
-    commands::run(std::env::args_os(), async |_config, _stop| {
-        Err(Failure::failed("this build has no agent"))
+    commands::run(std::env::args_os(), async |config, stop| {
+        Ok(App::bind(config).await?.run(stop).await?)
     })
 }
