@@ -106,8 +106,12 @@ pub async fn down(name: &Name) -> Result<(), Failure> {
     expect_root()?;
     let directory = name.directory();
     if !plan::is_lab(&directory) {
-        return Err(Failure::failed(format!("no lab `{}` stands here", name.as_str()))
-            .with_hint("name it with --name; `weft lab up` says its name"));
+        return Err(Failure::failed(format!("no lab `{}` stands here", name.as_str())).with_hint(
+            match plan::labs().as_slice() {
+                [] => "no other lab stands either; `weft lab up` makes one".to_owned(),
+                names => format!("these do: {}; choose with --name", names.join(", ")),
+            },
+        ));
     }
     remove(&directory).await
 }

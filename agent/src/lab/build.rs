@@ -96,7 +96,7 @@ impl Lab {
                     "`{}` knows {alive} of {all} hosts as alive and is {state}",
                     host.plan.name
                 ))
-                .with_hint("`weft lab up` leaves the lab standing, with the agents' logs in it"));
+                .with_hint("is this machine very busy? The lab waits 30 s for its hosts to meet"));
             }
             sleep(LOOK_EVERY).await;
         }

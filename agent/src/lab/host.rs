@@ -76,7 +76,7 @@ impl Host {
         let log = last_lines(&self.plan.log);
         let name = &self.plan.name;
         Failure::failed(format!("the agent of `{name}` {what}{log}"))
-            .with_hint("`weft lab up` leaves the lab standing, with the agents' logs in it")
+            .with_hint("the last lines of its log, if there are any, stand above")
     }
 }
 

@@ -234,6 +234,15 @@ pub(super) fn is_lab(directory: &Path) -> bool {
     is_ours && directory.join(MARK).is_file()
 }
 
+/// Returns the names of all labs there are, also of those whose maker was killed.
+pub(super) fn labs() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return Vec::new() };
+    let labs = entries.flatten().filter(|entry| is_lab(&entry.path()));
+    let mut names: Vec<_> = labs.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
 fn host(directory: &Path, number: u32, underlay: Underlay) -> HostPlan {
     let name = format!("h{number}");
     let own = directory.join(&name);

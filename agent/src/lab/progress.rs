@@ -137,9 +137,9 @@ impl Drop for Step {
         let line = self.shown.line();
         match self.progress {
             Progress::Live => say(&format!(
-                "\r\x1b[K\x1b[{colour}m{mark}\x1b[0m {line:<34} {found}  \x1b[2m{took} ms\x1b[0m\n"
+                "\r\x1b[K\x1b[{colour}m{mark}\x1b[0m {line:<32} \x1b[2m{took:>6} ms\x1b[0m  {found}\n"
             )),
-            Progress::Plain => say(&format!("{mark} {line:<34} {found}  {took} ms\n")),
+            Progress::Plain => say(&format!("{mark} {line:<32} {took:>6} ms  {found}\n")),
             Progress::Quiet => {}
         }
     }
