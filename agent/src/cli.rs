@@ -67,39 +67,24 @@ pub struct Cli {
 }
 
 /// The commands.
+#[expect(missing_docs, reason = "a variant's words are those of its arguments")]
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the agent of this host
     Agent(AgentArgs),
-    /// Make a cluster of this one node
     Init(InitArgs),
-    /// Print the token that others join with
     Token(TokenArgs),
-    /// Join a cluster
     Join(JoinArgs),
-    /// Leave the cluster for good
     Leave(LeaveArgs),
-    /// List the members of the cluster
     Members(MembersArgs),
-    /// Show how this node is
     Status(StatusArgs),
-    /// Look for what could be wrong
     Doctor(DoctorArgs),
-    /// Make, list and remove networks
     Network(NetworkArgs),
-    /// Put a network namespace on a network
     Attach(AttachArgs),
-    /// Take an endpoint off its network
     Detach(DetachArgs),
-    /// The life of an endpoint, one step at a time
     Endpoint(EndpointArgs),
-    /// Show the address pools
     Ipam(IpamArgs),
-    /// Read, watch and write the replicated tables
     Table(TableArgs),
-    /// Try Weft on several hosts made of namespaces of this machine
     Lab(LabArgs),
-    /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
 

@@ -172,6 +172,14 @@ impl Node {
         for definition in &definitions {
             node.ipam.on_definition(definition, now);
         }
+        let deleted: Vec<NetworkId> = node
+            .db
+            .facts(FactKind::DELETED)
+            .filter_map(|(subject, _)| subject.try_into().ok().map(NetworkId::from_bytes))
+            .collect();
+        for network in deleted {
+            node.ipam.forget_network(network, now);
+        }
         node.tell_members(now);
         if node.db.is_ready() {
             node.ipam.on_ready(now);
@@ -261,11 +269,11 @@ impl Node {
             let mut idle = true;
             while let Some(output) = self.db.poll_output() {
                 idle = false;
-                self.from_db(output, now);
+                self.take_db(output, now);
             }
             while let Some(output) = self.ipam.poll_output() {
                 idle = false;
-                self.from_ipam(output, now);
+                self.take_ipam(output, now);
             }
             if idle {
                 return;
@@ -273,7 +281,7 @@ impl Node {
         }
     }
 
-    fn from_db(&mut self, output: weft_networkdb::Output, now: Instant) {
+    fn take_db(&mut self, output: weft_networkdb::Output, now: Instant) {
         use weft_networkdb::Output as Db;
         let output = match output {
             Db::Persist(write) => Output::Persist(write),
@@ -322,7 +330,7 @@ impl Node {
         self.outputs.push_back(output);
     }
 
-    fn from_ipam(&mut self, output: weft_ipam::Output, now: Instant) {
+    fn take_ipam(&mut self, output: weft_ipam::Output, now: Instant) {
         use weft_ipam::Output as Ip;
         let output = match output {
             Ip::Persist(write) => Output::Persist(write),

@@ -21,11 +21,14 @@ impl std::fmt::Debug for NetworkDriver {
     }
 }
 
+/// A registered IPAM driver, and what it requires.
+type IpamDriver = (Arc<dyn Ipam>, IpamCapability);
+
 /// Network and IPAM drivers by name.
 #[derive(Default)]
 pub struct Registry {
     networks: RwLock<BTreeMap<String, NetworkDriver>>,
-    ipams: RwLock<BTreeMap<String, (Arc<dyn Ipam>, IpamCapability)>>,
+    ipams: RwLock<BTreeMap<String, IpamDriver>>,
 }
 
 impl std::fmt::Debug for Registry {

@@ -96,18 +96,10 @@ impl Store {
         if length > 0 && length < 512 {
             return Err(damaged(format!("only {length} bytes long")));
         }
-        let db =
-            Database::builder().set_cache_size(CACHE_BYTES).create_file(file).map_err(|error| {
-                match error {
-                    DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
-                    DatabaseError::Storage(redb::StorageError::Io(source))
-                        if source.kind() != io::ErrorKind::InvalidData =>
-                    {
-                        io(source)
-                    }
-                    other => damaged(other.to_string()),
-                }
-            })?;
+        let db = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_file(file)
+            .map_err(|error| open_error(error, path))?;
         let store = Self { db };
         store.check_format(path)?;
         Ok(store)
@@ -185,6 +177,20 @@ impl Store {
             }
         }
         transaction.commit().map_err(|e| fail(e.to_string()))
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "redb may add variants; all mean damage")]
+fn open_error(error: DatabaseError, path: &Path) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path),
+        DatabaseError::Storage(redb::StorageError::Io(source))
+            if source.kind() != io::ErrorKind::InvalidData =>
+        {
+            StoreError::Io { path, source }
+        }
+        other => StoreError::Damaged { path, reason: other.to_string() },
     }
 }
 

@@ -169,9 +169,9 @@ pub struct IpamArgs {
 }
 
 /// The commands of `weft ipam`.
+#[expect(missing_docs, reason = "a variant's words are those of its arguments")]
 #[derive(Debug, Subcommand)]
 pub enum IpamCommand {
-    /// List the pools: size, used, resting and free here, and each node's share
     Ls(IpamLsArgs),
 }
 

@@ -105,19 +105,14 @@ pub struct EndpointArgs {
 }
 
 /// The commands of `weft endpoint`.
+#[expect(missing_docs, reason = "a variant's words are those of its arguments")]
 #[derive(Debug, Subcommand)]
 pub enum EndpointCommand {
-    /// List the endpoints of this node
     Ls(EndpointLsArgs),
-    /// Show one endpoint
     Inspect(EndpointInspectArgs),
-    /// Make an endpoint, in no namespace yet
     Create(EndpointCreateArgs),
-    /// Put an endpoint into a namespace
     Join(EndpointJoinArgs),
-    /// Take an endpoint out of its namespace; it keeps its addresses
     Leave(EndpointLeaveArgs),
-    /// Remove an endpoint and give its addresses back
     Rm(EndpointRmArgs),
 }
 

@@ -23,13 +23,11 @@ pub struct LabArgs {
 }
 
 /// The commands of `weft lab`.
+#[expect(missing_docs, reason = "a variant's words are those of its arguments")]
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
-    /// Build a testbed, measure it, print the result, remove it
     Run(LabRunArgs),
-    /// Build a testbed and leave it standing
     Up(LabUpArgs),
-    /// Remove the testbed that `up` left standing
     Down(LabDownArgs),
 }
 

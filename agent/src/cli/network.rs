@@ -26,15 +26,12 @@ pub struct NetworkArgs {
 }
 
 /// The commands of `weft network`.
+#[expect(missing_docs, reason = "a variant's words are those of its arguments")]
 #[derive(Debug, Subcommand)]
 pub enum NetworkCommand {
-    /// Make a network
     Create(NetworkCreateArgs),
-    /// List the networks of the cluster
     Ls(NetworkLsArgs),
-    /// Show one network
     Inspect(NetworkInspectArgs),
-    /// Remove a network from the whole cluster
     Rm(NetworkRmArgs),
 }
 

@@ -25,19 +25,20 @@ pub struct TableArgs {
 }
 
 /// The commands of `weft table`.
+#[expect(missing_docs, reason = "a variant's words are those of its arguments")]
 #[derive(Debug, Subcommand)]
 pub enum TableCommand {
-    /// List the tables of a network, or the entries of one
     Ls(TableLsArgs),
-    /// Print each change as it happens
     Watch(TableWatchArgs),
-    /// Write a new entry
+    /// Writes a new entry
+    ///
+    /// The key must be free. The entry belongs to this node, and goes when this node leaves.
     Create(TableWriteArgs),
-    /// Rewrite an entry
+    /// Rewrites an entry
+    ///
+    /// The key must be there. This node owns the entry from now on.
     Update(TableWriteArgs),
-    /// Delete an entry
     Delete(TableDeleteArgs),
-    /// Print the value of an entry
     Get(TableGetArgs),
 }
 

@@ -2,13 +2,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use super::*;
 
-/// The whole command, `lab` included, whichever crate part runs it.
 fn command() -> clap::Command {
-    let command = Cli::command();
-    if command.find_subcommand("lab").is_some() {
-        return command;
-    }
-    command.subcommand(LabArgs::augment_args(clap::Command::new("lab")))
+    Cli::command()
 }
 
 fn walk(command: &clap::Command, path: &str, visit: &mut dyn FnMut(&clap::Command, &str)) {
@@ -32,7 +27,18 @@ fn every_help_mentions_an_example_of_its_own_command() {
             help.contains(path) || (path.starts_with("weft table") && help.contains("weft table"));
         assert!(own, "{path}\n{help}");
         assert!(command.get_about().is_some(), "{path}");
+        let is_arguments_own = !command.get_about().unwrap().to_string().starts_with("How to");
+        assert!(is_arguments_own, "{path}");
     });
+}
+
+#[test]
+fn a_long_help_says_more_than_its_first_line() {
+    let command = command();
+    let create = command.find_subcommand("network").unwrap().find_subcommand("create").unwrap();
+    assert!(create.clone().render_long_help().to_string().contains("Every live member"));
+    let agent = command.find_subcommand("agent").unwrap();
+    assert!(agent.clone().render_long_help().to_string().contains("SIGTERM"));
 }
 
 #[test]
@@ -132,22 +138,12 @@ fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
 fn the_lab_has_the_shape_of_the_demo_by_default() {
     let command = LabArgs::augment_args(clap::Command::new("lab"));
     let matches = command.try_get_matches_from(["lab", "run", "--ipv6"]).unwrap();
-    match LabArgs::from_arg_matches(&matches).unwrap().command {
-        LabCommand::Run(run) => {
-            assert_eq!(
-                run.shape,
-                LabShape {
-                    nodes: 3,
-                    networks: 2,
-                    endpoints: 2,
-                    ipv6: true,
-                    underlay_ipv6: false,
-                    weft_bin: None
-                }
-            )
-        }
-        other => panic!("{other:?}"),
-    }
+    let LabCommand::Run(run) = LabArgs::from_arg_matches(&matches).unwrap().command else {
+        panic!("not run");
+    };
+    let LabShape { nodes, networks, endpoints, ipv6, underlay_ipv6, weft_bin } = run.shape;
+    assert_eq!((nodes, networks, endpoints), (3, 2, 2));
+    assert!(ipv6 && !underlay_ipv6 && weft_bin.is_none());
 }
 
 #[test]

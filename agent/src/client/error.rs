@@ -34,15 +34,13 @@ impl ClientError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Socket { source, .. } => Some(
-                match source.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                match Reach::of(source) {
+                    Reach::Absent | Reach::Deaf => {
                         "start it with `weft agent`, or name its socket with --socket or \
                          WEFT_SOCKET"
                     }
-                    io::ErrorKind::PermissionDenied => {
-                        "run as root, or as a member of the socket's group"
-                    }
-                    _ => "check the path given with --socket or WEFT_SOCKET",
+                    Reach::Denied => "run as root, or as a member of the socket's group",
+                    Reach::Other => "check the path given with --socket or WEFT_SOCKET",
                 }
                 .to_owned(),
             ),
@@ -56,14 +54,39 @@ impl ClientError {
     }
 }
 
+/// How far a connection got.
+enum Reach {
+    /// There is no socket.
+    Absent,
+    /// Nobody listens on it.
+    Deaf,
+    /// It may not be used.
+    Denied,
+    /// Anything else.
+    Other,
+}
+
+impl Reach {
+    fn of(error: &io::Error) -> Self {
+        let kind = error.kind();
+        if kind == io::ErrorKind::NotFound {
+            Self::Absent
+        } else if kind == io::ErrorKind::ConnectionRefused {
+            Self::Deaf
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Self::Denied
+        } else {
+            Self::Other
+        }
+    }
+}
+
 fn explain(path: &std::path::Path, error: &io::Error) -> String {
     let path = path.display();
-    match error.kind() {
-        io::ErrorKind::NotFound => format!("no agent runs here: `{path}` does not exist"),
-        io::ErrorKind::ConnectionRefused => {
-            format!("no agent runs here: nobody answers on `{path}`")
-        }
-        io::ErrorKind::PermissionDenied => format!("you may not use the control socket `{path}`"),
-        _ => format!("the control socket `{path}` cannot be used: {error}"),
+    match Reach::of(error) {
+        Reach::Absent => format!("no agent runs here: `{path}` does not exist"),
+        Reach::Deaf => format!("no agent runs here: nobody answers on `{path}`"),
+        Reach::Denied => format!("you may not use the control socket `{path}`"),
+        Reach::Other => format!("the control socket `{path}` cannot be used: {error}"),
     }
 }

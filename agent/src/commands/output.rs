@@ -10,15 +10,17 @@ use crate::failure::Failure;
 /// A header, a light line, rows; nothing at the sides.
 const STYLE: TableStyle = TableStyle::new()
     .header_lines(ContentLineStyle::none())
-    .header_separator(LineStyle::new('─', '─', '─', '─'))
+    .header_separator(LineStyle::none().fill('─'))
     .content_lines(ContentLineStyle::none());
 
 /// Writes bytes to standard output as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::reader_left(),
-        _ => Failure::failed(format!("standard output cannot be written: {error}")),
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::reader_left();
+        }
+        Failure::failed(format!("standard output cannot be written: {error}"))
     })
 }
 

@@ -149,10 +149,8 @@ async fn every_kind_of_error_comes_back_from_every_route_as_it_was() {
         let errors = call_all(&bench.client).await;
         assert_eq!(errors.len(), 31);
         for found in errors {
-            match found {
-                ClientError::Refused(found) => assert_eq!(found, error),
-                other => panic!("{other:?}"),
-            }
+            let ClientError::Refused(found) = found else { panic!("{found:?}") };
+            assert_eq!(found, error);
         }
     }
 }

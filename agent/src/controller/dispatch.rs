@@ -171,7 +171,7 @@ impl Dispatcher {
         match news {
             News::Table(event) => self.table(event).await,
             News::Defined(_) => {}
-            News::Deleted(network) => self.deleted(network).await,
+            News::Deleted(network) => self.deleted(network),
             News::Member(event) => self.member(event).await,
             News::Ready => self.controller.became_ready().await,
             News::Ended => self.controller.membership_ended().await,
@@ -194,7 +194,7 @@ impl Dispatcher {
         self.controller.notify(kind, event.network, &event.table, &event.key, &event.value).await;
     }
 
-    async fn deleted(&self, network: NetworkId) {
+    fn deleted(&self, network: NetworkId) {
         let here = self.controller.inventory().of(network).count();
         if here > 0 {
             tracing::warn!(%network, endpoints = here, "network was deleted elsewhere; its endpoints here run on");

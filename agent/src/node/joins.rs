@@ -18,8 +18,11 @@ pub(super) fn ipam_kind(kind: FactKind) -> Option<weft_ipam::FactKind> {
     IPAM_KINDS.into_iter().find(|(theirs, _)| *theirs == kind).map(|(_, ours)| ours)
 }
 
+/// How ipam joins: the new state, or none where nothing changed.
+type JoinStates = fn(Option<&[u8]>, &[u8]) -> Result<Option<Vec<u8>>, weft_ipam::JoinError>;
+
 /// A join of ipam's, in networkdb's shape.
-struct IpamJoin(fn(Option<&[u8]>, &[u8]) -> Result<Option<Vec<u8>>, weft_ipam::JoinError>);
+struct IpamJoin(JoinStates);
 
 impl Join for IpamJoin {
     fn join(&self, current: Option<&[u8]>, incoming: &[u8]) -> Result<Joined, JoinError> {

@@ -18,6 +18,21 @@ use crate::observed::Observed;
 use crate::op::{EndpointLink, KernelOp, Place, Vxlan, WayOut};
 
 /// The one place that changes this host's network.
+///
+/// ```no_run
+/// use weft_overlay::netlink::Executor;
+/// use weft_overlay::op::KernelOp;
+///
+/// # async fn example() -> Result<(), weft_overlay::netlink::NetlinkError> {
+/// let mut executor = Executor::new("/run/weft")?;
+/// let op = KernelOp::EnsureNamespace { name: "weft-0123456789".to_owned() };
+/// for (index, error) in executor.apply(vec![op]).await {
+///     eprintln!("operation {index}: {error}");
+/// }
+/// assert!(executor.observe().await?.namespaces.contains_key("weft-0123456789"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Executor {
     connections: Connections,

@@ -38,7 +38,6 @@ async fn a_refused_entry_is_named_and_its_neighbours_in_the_batch_are_set() {
     let mut bed = Bed::new(1, Underlay::V4).await;
     let host = &mut bed.hosts[0];
     host.build().await;
-    let group_mac = Mac::from_bytes([1, 0, 0x5e, 0, 0, 1]);
     let mut ops = Vec::new();
     let mut bad = Vec::new();
     for number in 0..1000 {
@@ -50,7 +49,6 @@ async fn a_refused_entry_is_named_and_its_neighbours_in_the_batch_are_set() {
             ops.extend(replace_ops(mac, "2001:db8::1".parse().unwrap(), &[]));
         }
     }
-    let _ = group_mac;
     let failures = host.executor.apply(ops).await;
     let failed: Vec<usize> = failures.iter().map(|(position, _)| *position).collect();
     assert_eq!(failed, bad, "{:?}", failures.first().map(|(_, error)| error.to_string()));

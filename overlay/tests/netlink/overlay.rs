@@ -54,11 +54,6 @@ async fn the_gateway_is_answered_on_the_own_host_only() {
     for ip in gateway {
         assert!(pings(&endpoints[0].sandbox, ip));
     }
-    let remove = KernelOp::RemoveLink {
-        place: weft_overlay::op::Place::Network(NETWORK.to_owned()),
-        name: "no-such".to_owned(),
-    };
-    bed.hosts[0].apply(vec![remove]).await;
     // Without addresses on its own bridge no other host's gateway answers.
     let mut bridge = bed.hosts[0].bridge();
     bridge.addresses.clear();

@@ -375,7 +375,10 @@ impl Cluster {
                         changed.push((kind, subject, delta, full));
                     }
                 }
-                output => rest.push(output),
+                output @ (Output::Message { .. }
+                | Output::Done { .. }
+                | Output::Alarm(_)
+                | Output::LeaveDone { .. }) => rest.push(output),
             }
         }
         if crash == Some(Crash::AfterCommit) {

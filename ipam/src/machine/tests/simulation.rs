@@ -153,7 +153,7 @@ fn fill(cluster: &mut Cluster, users: &mut Users, space: Space) {
 
 #[test]
 fn no_schedule_binds_twice_loses_space_or_starves() {
-    for seed in 0..40 {
+    for seed in 0..150 {
         let pool = ["10.0.0.0/26", "10.0.0.0/28", "fd00::/121"][seed as usize % 3];
         println(seed, pool);
         live(seed, pool);
