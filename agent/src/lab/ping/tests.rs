@@ -43,7 +43,20 @@ impl Pair {
         veth::create(&mut connection, &end, &end, &far, mtu).await.unwrap();
         set_up(&near, &["192.0.2.1/24", "2001:db8::1/64"]).await;
         set_up(&far, &["192.0.2.2/24", "2001:db8::2/64"]).await;
-        Self { near, far }
+        let pair = Self { near, far };
+        pair.is_warm().await;
+        pair
+    }
+}
+
+impl Pair {
+    /// Waits until the two have met. A link that has just come up drops its first frames (the
+    /// kernel's link watch), and a question for a neighbour is asked again only after a second.
+    async fn is_warm(&self) {
+        let source = Source::open(&self.near, Families::Both, 9).unwrap();
+        let probes = [Probe::small(ip("192.0.2.2")), Probe::small(ip("2001:db8::2"))];
+        let answers = source.round(&probes, QUICK).await;
+        assert!(answers.iter().all(Option::is_some), "{answers:?}");
     }
 }
 
