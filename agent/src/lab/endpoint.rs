@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use weft_api::Mac;
 use weft_api::control::{AttachRequest, EndpointResource};
 use weft_overlay::netlink::namespace::make_pinned;
-use weft_overlay::netlink::{Connection, Namespace, link, sysctl};
+use weft_overlay::netlink::{Connection, Namespace, link};
 
 use super::ground::explain;
 use super::ping::{Families, PingError, Source};
@@ -15,9 +15,6 @@ use crate::failure::Failure;
 
 /// Name of an endpoint's interface in its namespace.
 const IFNAME: &str = "eth0";
-/// Time between two questions for a neighbour that does not answer. The kernel's own second would
-/// be what is measured whenever a ping is earlier than the news of its target.
-const NEIGHBOUR_RETRY_MS: &str = "10";
 /// Identifier of the pings an endpoint sends.
 const PINGS: u16 = 1;
 /// Identifier of a steady stream beside them.
@@ -71,7 +68,6 @@ impl Endpoint {
         let mut connection = Connection::open(&namespace).await.map_err(explain)?;
         let mtu = link::get(&mut connection, IFNAME).await.map_err(explain)?.mtu;
         let families = families(inside);
-        retry_soon(&namespace, families)?;
         let source = Source::open(&namespace, families, PINGS).map_err(refused)?;
         Ok(Self {
             id: resource.id.to_string(),
@@ -101,15 +97,4 @@ pub(super) fn refused(error: PingError) -> Failure {
 pub(super) fn addresses(resource: &EndpointResource) -> Vec<IpAddr> {
     let both = [resource.address, resource.address_ipv6];
     both.into_iter().flatten().map(|address| address.ip()).collect()
-}
-
-fn retry_soon(namespace: &Namespace, families: Families) -> Result<(), Failure> {
-    let key = |family: &str| format!("{family}/neigh/{IFNAME}/retrans_time_ms");
-    let v4 = (key("ipv4"), NEIGHBOUR_RETRY_MS);
-    let v6 = (key("ipv6"), NEIGHBOUR_RETRY_MS);
-    let settings = match families {
-        Families::V4 => vec![v4],
-        Families::Both => vec![v4, v6],
-    };
-    sysctl::write_all(namespace, &settings).map_err(explain)
 }

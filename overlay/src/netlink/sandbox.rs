@@ -13,6 +13,11 @@ use super::route::{self, Entry, MAIN, Onlink};
 use super::{address, link, sysctl};
 use crate::op::Route;
 
+/// Neighbours are asked for this often in milliseconds, and this many times, for one second in
+/// all. The kernel asks once a second, so a packet that is earlier than the news of its target
+/// would wait a second; here a question costs nothing, since the tunnel answers it on this host.
+const NEIGHBOUR_PATIENCE: [(&str, &str); 2] = [("retrans_time_ms", "20"), ("mcast_solicit", "50")];
+
 /// An interface as it shall be in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
@@ -53,6 +58,7 @@ pub async fn configure(
         change = change.address(mac.octets().to_vec());
     }
     link::set(connection, &wanted.ifname, change).await?;
+    ask_neighbours_often(namespace, wanted);
     for address in &wanted.addresses {
         address::add(connection, found.index, *address).await?;
     }
@@ -69,6 +75,25 @@ pub async fn configure(
         route::replace(connection, &entry).await?;
     }
     Ok(())
+}
+
+/// Where /proc/sys is read-only the kernel's own pace stays, which is slower and no less right.
+fn ask_neighbours_often(namespace: &Namespace, wanted: &Interface) {
+    let families = [
+        ("ipv4", wanted.addresses.iter().any(IpNetwork::is_ipv4)),
+        ("ipv6", wanted.addresses.iter().any(IpNetwork::is_ipv6)),
+    ];
+    let settings: Vec<_> = families
+        .into_iter()
+        .filter(|(_, present)| *present)
+        .flat_map(|(family, _)| {
+            NEIGHBOUR_PATIENCE
+                .map(|(key, value)| (format!("{family}/neigh/{}/{key}", wanted.ifname), value))
+        })
+        .collect();
+    if let Err(error) = sysctl::write_all(namespace, &settings) {
+        tracing::debug!(%error, "neighbours are asked for at the kernel's pace");
+    }
 }
 
 /// Moves a link out of another namespace into the sandbox under its final name, and configures it;

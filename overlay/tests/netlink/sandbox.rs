@@ -2,7 +2,7 @@
 
 use weft_overlay::netlink::namespace::make_anonymous;
 use weft_overlay::netlink::sandbox::{self, Interface};
-use weft_overlay::netlink::{Connection, NetlinkError, address, link, veth};
+use weft_overlay::netlink::{Connection, NetlinkError, address, link, sysctl, veth};
 
 use crate::bed::{Bed, Underlay, mac, net};
 
@@ -28,6 +28,10 @@ async fn an_interface_is_moved_in_configured_and_moved_out() {
     assert_eq!((moved.mac, moved.mtu, moved.up), (Some(mac(1, 5)), 1300, true));
     let addresses = address::list(&mut connection).await.unwrap();
     assert!(addresses.contains(&(moved.index, net("fd09::5/64"))), "{addresses:?}");
+    for key in ["ipv4/neigh/eth0/retrans_time_ms", "ipv6/neigh/eth0/retrans_time_ms"] {
+        let asked_every_ms = sysctl::read(&inside, key).unwrap();
+        assert_eq!(asked_every_ms.as_deref(), Some("20"), "{key}");
+    }
     assert_eq!(sandbox::free_name(&mut connection, "eth").await.unwrap(), "eth1");
 
     let again = sandbox::move_in((&mut outside, host), "remote0", &inside, &wanted).await;
