@@ -212,7 +212,7 @@ impl Core {
         let text = match renewed {
             Ok(id) => format!(
                 "node {} was rolled back or cloned ({reason:?}): this agent joins again as node \
-                 {id}; the old id awaits `weft forget`",
+                 {id}; the old id stays among the members as failed",
                 identity.node
             ),
             Err(error) => format!(
