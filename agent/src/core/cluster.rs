@@ -82,7 +82,8 @@ impl Core {
             cluster: identity.cluster,
             keys: vec![(identity.key_id, identity.key)],
         }));
-        tracing::info!(node = %identity.node, cluster = %identity.cluster, boot = identity.boot.counter, "node started");
+        let Identity { node, cluster, boot, .. } = &identity;
+        tracing::info!(%node, %cluster, boot = boot.counter, "node started");
         self.identity = Some(identity);
         Ok(())
     }
