@@ -193,7 +193,8 @@ async fn start_up(controller: Arc<Controller>, start_up: StartUp, stop: Cancella
             }
             Err(error) if error.kind == ErrorKind::Conflict => return,
             Err(error) => {
-                tracing::warn!(%error, hint = error.hint, retry_s = pause.as_secs(), "start-up action failed");
+                let retry_s = pause.as_secs();
+                tracing::warn!(%error, hint = error.hint, retry_s, "start-up action failed");
             }
         }
         tokio::select! {

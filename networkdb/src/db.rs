@@ -30,39 +30,7 @@ use crate::sync::{self, Sync, SyncConfig};
 use crate::wire::outbox::Outbox;
 use crate::wire::streams::Streams;
 
-/// A member's whole database. The crate's documentation has the loop that drives it.
-///
-/// ```
-/// use std::collections::BTreeMap;
-/// use std::time::Instant;
-/// use weft_api::{Boot, ClusterId, NetworkId, NodeId};
-/// use weft_networkdb::{Config, Key, KeyRing, Limits, NetworkDb, Timing};
-///
-/// let now = Instant::now();
-/// let config = Config {
-///     cluster: ClusterId::from_bytes([1; 16]),
-///     node: NodeId::from_bytes([2; 16]),
-///     boot: Boot { counter: 1, nonce: 77 },
-///     name: "one".to_owned(),
-///     advertise: "192.0.2.1:7950".parse()?,
-///     keys: KeyRing::new(1, Key::from_bytes([3; 32])),
-///     seed: [4; 32],
-///     joins: BTreeMap::new(),
-///     limits: Limits::default(),
-///     timing: Timing::default(),
-/// };
-/// let mut db = NetworkDb::new(config, Vec::new(), now)?;
-/// db.handle_timeout(now);
-/// assert!(db.is_ready(), "a sole member is");
-/// let network = NetworkId::from_bytes([5; 16]);
-/// db.attach(network, now)?;
-/// db.create_entry(network, "table", "key", b"value".to_vec(), now)?;
-/// while let Some(output) = db.poll_output() {
-///     // Commit the writes, then send, open and tell what the others say.
-///     drop(output);
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// A member's whole database. The crate's front page has the loop that drives it, and an example.
 pub struct NetworkDb {
     config: Config,
     membership: Membership,

@@ -8,7 +8,7 @@
 
 #![expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the packet libraries' enums are non-exhaustive, and most of what the kernel tells is not ours"
+    reason = "the packet libraries' enums are non-exhaustive, and most of it is not ours"
 )]
 
 pub mod address;

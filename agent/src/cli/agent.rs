@@ -20,8 +20,8 @@ the environment over the file.";
 
 /// Runs the agent of this host, in the foreground.
 ///
-/// It needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN). A stop by SIGTERM or SIGINT leaves the
-/// cluster as it is and the traffic flowing; only `weft leave` leaves.
+/// It needs root. A stop by SIGTERM or SIGINT leaves the cluster as it is and the traffic flowing;
+/// only `weft leave` leaves.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AgentArgs {
@@ -40,7 +40,7 @@ pub struct AgentArgs {
     /// Name of the node [default: the host's]
     #[arg(long)]
     pub name: Option<String>,
-    /// Address others reach this node at [default: the default route's interface's]
+    /// Address others reach this node at [default: that of the default route]
     #[arg(long, value_name = "ADDR")]
     pub advertise: Option<IpAddr>,
     /// Gossip port, UDP and TCP [default: 7950]

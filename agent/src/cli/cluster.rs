@@ -95,8 +95,9 @@ pub struct JoinArgs {
 
 /// Leaves the cluster for good.
 ///
-/// The node hands the addresses it owns to the others, tells them, and forgets the cluster. It can
-/// join again, as a new node. To stop the agent and come back later, just stop it.
+/// The node hands the addresses it owns to the other members, tells them that it is gone, and drops
+/// its own state of the cluster. It can join again, as a new node. To stop the agent and come back
+/// later, just stop it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -177,8 +178,8 @@ pub enum IpamCommand {
 
 /// Lists the pools.
 ///
-/// FREE is what this node can hand out without asking another; a released address rests for a
-/// minute before it is used again.
+/// FREE HERE is what this node can hand out without asking another. A released address rests, for a
+/// minute unless configured otherwise, before it is used again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

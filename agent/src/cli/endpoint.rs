@@ -174,9 +174,10 @@ pub struct EndpointCreateArgs {
 
 /// Puts an endpoint into a network namespace.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  weft endpoint join web --netns /run/netns/web\n  weft endpoint join web --pid 4711 --ifname eth1"
-)]
+#[command(after_help = "\
+Examples:
+  weft endpoint join web --netns /run/netns/web
+  weft endpoint join web --pid 4711 --ifname eth1")]
 pub struct EndpointJoinArgs {
     /// How to reach the agent.
     #[command(flatten)]

@@ -70,7 +70,8 @@ pub struct LabRunArgs {
     #[command(flatten)]
     pub shape: LabShape,
     /// Name of the testbed; another one for each that runs at the same time
-    #[arg(long, value_name = "NAME", default_value_t = format!("{DEFAULT_NAME}-{}", std::process::id()), hide_default_value = true)]
+    #[arg(long, value_name = "NAME", default_value_t = name_of_this_run())]
+    #[arg(hide_default_value = true)]
     pub name: String,
     /// Print one JSON object, for programs
     #[arg(long)]
@@ -96,4 +97,9 @@ pub struct LabDownArgs {
     /// The name it was given
     #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME)]
     pub name: String,
+}
+
+/// Two runs at one time do not meet.
+fn name_of_this_run() -> String {
+    format!("{DEFAULT_NAME}-{}", std::process::id())
 }

@@ -66,9 +66,10 @@ pub struct TableLsArgs {
 ///
 /// With --json each line is one object.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  weft table watch blue\n  weft table watch blue overlay_peer_table --json | jq -c '{event, key}'"
-)]
+#[command(after_help = "\
+Examples:
+  weft table watch blue
+  weft table watch blue overlay_peer_table --json | jq -c '{event, key}'")]
 pub struct TableWatchArgs {
     /// How to reach the agent.
     #[command(flatten)]
@@ -128,9 +129,10 @@ pub struct TableDeleteArgs {
 
 /// Prints the value of an entry, byte for byte.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  weft table get blue names www\n  weft table get blue names www --json | jq -r .owner"
-)]
+#[command(after_help = "\
+Examples:
+  weft table get blue names www
+  weft table get blue names www --json | jq -r .owner")]
 pub struct TableGetArgs {
     /// How to reach the agent.
     #[command(flatten)]

@@ -197,7 +197,11 @@ impl Dispatcher {
     fn deleted(&self, network: NetworkId) {
         let here = self.controller.inventory().of(network).count();
         if here > 0 {
-            tracing::warn!(%network, endpoints = here, "network was deleted elsewhere; its endpoints here run on");
+            tracing::warn!(
+                %network,
+                endpoints = here,
+                "network was deleted elsewhere; its endpoints here run on"
+            );
         }
         self.controller.registrations.remove(network);
     }

@@ -315,7 +315,8 @@ impl Controller {
             if let Ok(driver) = self.driver_of(definition)
                 && let Err(error) = driver.driver.delete_endpoint(network, endpoint.id).await
             {
-                tracing::warn!(endpoint = %endpoint.id, %error, "driver did not delete the endpoint");
+                let endpoint = endpoint.id;
+                tracing::warn!(%endpoint, %error, "driver did not delete the endpoint");
             }
             if let Some(ipam) = self.registry.ipam(&definition.ipam) {
                 self.give_back(&*ipam, &allocated_of(definition, &endpoint)).await;

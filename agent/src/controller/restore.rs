@@ -85,7 +85,8 @@ impl Controller {
                 false
             }
             Err(error) => {
-                tracing::info!(endpoint = %endpoint.id, %error, "sandbox vanished while the agent was down");
+                let id = endpoint.id;
+                tracing::info!(endpoint = %id, %error, "sandbox vanished while the agent was down");
                 endpoint.stale = true;
                 self.drop_entries(network, entries).await?;
                 true

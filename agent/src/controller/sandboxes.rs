@@ -280,7 +280,7 @@ pub(super) fn check_path(path: &str) -> Answer<()> {
 fn open(path: &str) -> Answer<Namespace> {
     check_path(path)?;
     Namespace::open(path).map_err(|error| {
-        ControlError::not_found(format!("namespace `{path}`: {error}")).with_hint(
+        ControlError::not_found(error.to_string()).with_hint(
             "`ip netns add NAME` makes one under /run/netns; --pid takes that of a process",
         )
     })

@@ -82,7 +82,8 @@ impl Core {
             cluster: identity.cluster,
             keys: vec![(identity.key_id, identity.key)],
         }));
-        tracing::info!(node = %identity.node, cluster = %identity.cluster, boot = identity.boot.counter, "node started");
+        let Identity { node, cluster, boot, .. } = &identity;
+        tracing::info!(%node, %cluster, boot = boot.counter, "node started");
         self.identity = Some(identity);
         Ok(())
     }
@@ -212,7 +213,7 @@ impl Core {
         let text = match renewed {
             Ok(id) => format!(
                 "node {} was rolled back or cloned ({reason:?}): this agent joins again as node \
-                 {id}; the old id awaits `weft forget`",
+                 {id}; the old id stays among the members as failed",
                 identity.node
             ),
             Err(error) => format!(

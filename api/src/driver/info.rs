@@ -49,7 +49,8 @@ pub trait InterfaceNameInfo: Send {
 /// ```
 /// use weft_api::driver::{Interface, InterfaceInfo};
 ///
-/// let mut interface = Interface { address: Some("10.0.0.2/24".parse().unwrap()), ..Default::default() };
+/// let address = Some("10.0.0.2/24".parse().unwrap());
+/// let mut interface = Interface { address, ..Default::default() };
 /// assert!(interface.set_ip_address("10.0.0.3/24".parse().unwrap()).is_err());
 /// interface.set_ip_address("fd00::3/64".parse().unwrap()).unwrap();
 /// assert_eq!(interface.address_ipv6(), Some("fd00::3/64".parse().unwrap()));

@@ -77,7 +77,8 @@ pub(crate) enum Refusal {
     Pending { claim: ClaimId, body: ClaimBody },
     /// The network was deleted; its id never returns.
     Deleted,
-    /// These nodes, of which the member speaks for itself and for those not live, have attachments or endpoints in the network.
+    /// These nodes, of which the member speaks for itself and for those not live, have attachments
+    /// or endpoints in the network.
     InUse(Vec<NodeId>),
     /// The member holds as many claims as it may.
     Full,

@@ -229,7 +229,8 @@ proptest! {
         loss in 0u64..60,
         collecting in any::<bool>(),
     ) {
-        let configure = if collecting { super::faults::eager_collection } else { super::cluster::config };
+        let configure =
+            if collecting { super::faults::eager_collection } else { super::cluster::config };
         let mut cluster = Cluster::with(4, configure);
         cluster.seed(seed);
         (0..4).for_each(|index| cluster.attach(index));
