@@ -5,7 +5,7 @@
 
 mod disk;
 mod host;
-mod network;
+pub(crate) mod network;
 mod step;
 
 use std::collections::BTreeMap;
