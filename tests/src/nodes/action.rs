@@ -34,6 +34,8 @@ impl Nodes {
         process.writes.push(super::host::Host::joined_mark());
         process.node.found_cluster(&Self::pools(), now);
         self.drain(host);
+        // Whoever ran it was told.
+        self.hosts[host].untold.clear();
     }
 
     /// `weft join` through other hosts.
@@ -47,9 +49,12 @@ impl Nodes {
         self.drain(host);
     }
 
-    /// `weft leave`: the endpoints end with the membership.
+    /// `weft leave --force`: first the endpoints end, since an address in use is not handed over.
     pub fn leave(&mut self, host: usize) {
         self.note(format!("leave {host}"));
+        for (endpoint, _) in self.endpoints(host) {
+            self.end_endpoint(host, endpoint);
+        }
         let now = self.now;
         self.process_mut(host).node.with_ipam(now, |ipam| ipam.leave(now));
         self.drain(host);

@@ -93,7 +93,9 @@ impl Nodes {
                 *owned.entry(holding.space).or_default() += holding.owned;
                 let state = node.db().member(holding.owner).map(|member| member.state);
                 let gone = matches!(state, None | Some(MemberState::Left | MemberState::Forgotten));
-                ensure(!gone || !self.left_orderly, || {
+                // A VNI that was ever taken stays behind: nobody may take it again.
+                let may_stay = holding.space == Space::Vni || !self.left_orderly;
+                ensure(!gone || may_stay, || {
                     format!("{:?} still belongs to {}, who left", holding.space, holding.owner)
                 })?;
                 let own = self.hosts[host].id() == Some(holding.owner);

@@ -5,12 +5,35 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use weft_api::{Definition, NetworkId};
 use weft_networkdb::{Cause, Change, TableEvent};
-use weft_overlay::{DefaultRoute, Event as PeerEvent, PEER_TABLE, Sandbox};
+use weft_overlay::op::KernelOp;
+use weft_overlay::{DefaultRoute, Event as PeerEvent, PEER_TABLE, Sandbox, names};
 
 use super::Nodes;
 use super::host::Endpoint;
 
 impl Nodes {
+    /// Returns to how many peers a host's kernel sends frames of a network.
+    pub fn peers_programmed(&self, host: usize, network: NetworkId) -> usize {
+        let observed = self.hosts[host].kernel.observe();
+        let there = observed.namespaces.get(&names::namespace(network));
+        there.into_iter().flat_map(|there| there.vxlans.values()).map(|v| v.fdb.len()).sum()
+    }
+
+    /// Removes a network's FDB entries behind the agent's back.
+    pub fn damage_kernel(&mut self, host: usize, network: NetworkId) {
+        let namespace = names::namespace(network);
+        let kernel = &mut self.hosts[host].kernel;
+        let observed = kernel.observe();
+        let there = observed.namespaces.get(&namespace);
+        for (device, vxlan) in there.into_iter().flat_map(|there| &there.vxlans) {
+            for entry in vxlan.fdb.clone() {
+                let (namespace, device) = (namespace.clone(), device.clone());
+                let gone = kernel.apply(&KernelOp::RemoveFdb { namespace, device, entry });
+                gone.expect("what is absent is removed, too");
+            }
+        }
+    }
+
     /// Takes part in a network, and tells the planner what there is; false when refused.
     pub(super) fn use_network(&mut self, host: usize, definition: &Definition) -> bool {
         let (network, now) = (definition.id, self.now);
