@@ -8,7 +8,7 @@ use weft_tests::nodes::schedule::{Faults, Knobs, Report, run};
 use weft_tests::nodes::{Crash, Nodes};
 
 /// Seeds that every run of the tests goes through.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 600;
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -196,25 +196,6 @@ fn a_node_that_leaves_takes_its_endpoints_and_leaves_its_ranges() {
 }
 
 #[test]
-fn a_network_in_force_while_its_creator_leaves_has_owners() {
-    let mut in_force = 0;
-    for seed in 20..30 {
-        let mut nodes = Nodes::formed(seed, 4);
-        nodes.create(3, "red", None);
-        nodes.leave(3);
-        nodes.run(seconds(15));
-        nodes.quiet(seconds(30));
-        if let Some(network) = nodes.network_named(0, "red") {
-            in_force += 1;
-            nodes.attach(0, network);
-            nodes.quiet(seconds(30));
-            assert_eq!(nodes.endpoints(0).len(), 1, "seed {seed}");
-        }
-    }
-    assert!(in_force > 0, "the claim never won the race");
-}
-
-#[test]
 fn a_network_in_use_is_not_deleted_and_a_free_one_leaves_nothing() {
     let (mut nodes, network) = with_endpoints(14, 3);
     let (endpoint, _) = nodes.endpoints(0)[0];
@@ -247,20 +228,20 @@ fn a_kernel_entry_that_somebody_removed_is_seen_and_repaired() {
 fn random_schedules_hold_every_invariant() {
     let next = std::sync::atomic::AtomicU64::new(0);
     let work = || {
-        let mut most = Duration::ZERO;
+        let mut endpoints = 0;
         loop {
             let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             if seed >= SEEDS {
-                return most;
+                return endpoints;
             }
-            most = most.max(run(seed, &Knobs::default()).quiet_after);
+            endpoints += run(seed, &Knobs::default()).tally.endpoints;
         }
     };
-    let most = std::thread::scope(|scope| {
+    let endpoints = std::thread::scope(|scope| {
         let workers = [scope.spawn(work), scope.spawn(work)];
         workers.map(|worker| worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
     });
-    assert!(most.into_iter().max() > Some(Duration::ZERO), "some schedule left work behind");
+    assert!(endpoints.into_iter().sum::<u64>() > SEEDS, "schedules do something");
 }
 
 const CALM: Knobs = Knobs {

@@ -251,6 +251,8 @@ impl Turn<'_> {
             return;
         }
         if let Some(host) = self.member() {
+            // A gift that arrives after the hand-over stays with the leaver until it is forgotten.
+            self.nodes.left_orderly = false;
             self.nodes.leave(host);
         }
     }

@@ -86,9 +86,10 @@ impl Nodes {
             let mut writes = std::mem::take(&mut process.writes);
             let mut effects = Vec::new();
             while let Some(output) = process.node.poll_output() {
-                match output {
-                    Output::Persist(write) => writes.push(write),
-                    output => effects.push(output),
+                if let Output::Persist(write) = output {
+                    writes.push(write);
+                } else {
+                    effects.push(output);
                 }
             }
             if writes.is_empty() && effects.is_empty() {
