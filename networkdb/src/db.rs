@@ -212,18 +212,25 @@ impl NetworkDb {
         self.settle(now);
     }
 
-    /// Does what is due.
+    /// Does what is due, reason by reason.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Readiness::Unknown(_) = self.ready {
-            self.ready = Readiness::Waiting;
+        let due = self.timeouts().into_iter().filter(|(at, _)| at.is_some_and(|at| at <= now));
+        for (_, reason) in due.collect::<Vec<_>>() {
+            match reason {
+                Reason::Start => self.ready = Readiness::Waiting,
+                Reason::Membership => self.membership.handle_timeout(now),
+                Reason::Sync => self.sync.handle_timeout(now),
+                Reason::Claims => {
+                    let Self { claims, membership, sync, definitions, in_use, .. } = self;
+                    let view = parts::PartsView { membership, sync, definitions, in_use };
+                    claims.handle_timeout(&view, now);
+                }
+                Reason::Join => self.dial(now),
+                Reason::Streams => self.close_idle(now),
+                Reason::Leave => self.drive_leave(now),
+            }
         }
-        self.membership.handle_timeout(now);
-        self.sync.handle_timeout(now);
-        let Self { claims, membership, sync, definitions, in_use, .. } = self;
-        claims.handle_timeout(&parts::PartsView { membership, sync, definitions, in_use }, now);
         self.dial(now);
-        self.close_idle(now);
-        self.drive_leave(now);
         self.settle(now);
     }
 
@@ -232,22 +239,23 @@ impl NetworkDb {
         if self.leave == Leave::Done {
             return None;
         }
-        let ready = match self.ready {
+        self.timeouts().into_iter().filter_map(|(at, reason)| Some((at?, reason))).min()
+    }
+
+    fn timeouts(&self) -> [(Option<Instant>, Reason); 7] {
+        let start = match self.ready {
             Readiness::Unknown(at) => Some(at),
             Readiness::Waiting | Readiness::Ready => None,
         };
         [
+            (start, Reason::Start),
             (self.membership.poll_timeout(), Reason::Membership),
-            (self.greeter.poll_timeout(), Reason::Join),
-            (ready, Reason::Join),
-            (self.leave.poll_timeout(), Reason::Leave),
-            (self.streams.poll_timeout(), Reason::Streams),
             (self.sync.poll_timeout().map(|(at, _)| at), Reason::Sync),
             (self.claims.poll_timeout().map(|(at, _)| at), Reason::Claims),
+            (self.greeter.poll_timeout(), Reason::Join),
+            (self.streams.poll_timeout(), Reason::Streams),
+            (self.leave.poll_timeout(), Reason::Leave),
         ]
-        .into_iter()
-        .filter_map(|(at, reason)| Some((at?, reason)))
-        .min()
     }
 
     /// Returns the next thing to do, until there is none. Writes come first.

@@ -159,6 +159,8 @@ pub enum RolledBackBy {
 /// Why [`NetworkDb::poll_timeout`](crate::NetworkDb::poll_timeout) wants to be woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
+    /// The first look at whether allocation may begin, right after the start.
+    Start,
     /// A probe, a suspicion or another timer of the membership protocol.
     Membership,
     /// A join attempt or a lost member is due for another try.
@@ -171,6 +173,19 @@ pub enum Reason {
     Sync,
     /// A claim's patience or pause.
     Claims,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::Start,
+        Self::Membership,
+        Self::Join,
+        Self::Leave,
+        Self::Streams,
+        Self::Sync,
+        Self::Claims,
+    ];
 }
 
 /// A bound that was met; what exceeded it was dropped or refused.

@@ -192,7 +192,7 @@ impl Sync {
                 self.take_push(from, network, relay, logs, now);
             }
             Message::PushFacts { relay, facts } => self.take_facts(relay, facts, now),
-            Message::Check { hash, wish } => self.take_check(from, hash, wish),
+            Message::Check { hash, wish } => self.take_check(from, hash, wish, now),
             Message::Same => self.mark_synced(from),
             Message::Hashes { facts, networks } => self.take_hashes(from, facts, networks, now),
             Message::Heads { network, extents } => self.take_heads(from, network, extents),

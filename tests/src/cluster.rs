@@ -5,17 +5,17 @@
 
 mod disk;
 mod host;
-mod network;
+pub(crate) mod network;
 mod step;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_api::{ClusterId, NodeId};
-use weft_networkdb::{Limits, NetworkDb, Output, StreamInput, Timing};
+use weft_networkdb::{Limits, NetworkDb, Output, Reason, StreamInput, Timing};
 
 pub use disk::Disk;
 pub use host::Host;
@@ -53,6 +53,8 @@ pub struct Cluster {
     /// What the network does to packets; may be changed at any time.
     pub network: Network,
     connections: Connections,
+    /// What databases were woken for so far.
+    pub woken: BTreeSet<Reason>,
     rng: ChaCha8Rng,
     cluster: ClusterId,
     /// Limits of hosts started from now on.
@@ -77,6 +79,7 @@ impl Cluster {
             hosts: Vec::new(),
             network: Network::default(),
             connections: Connections::default(),
+            woken: BTreeSet::new(),
             rng,
             cluster: ClusterId::from_bytes(cluster),
             limits: Limits::default(),

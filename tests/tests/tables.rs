@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weft_api::{Definition, NetworkId, Stamp, Subnet, Vni};
-use weft_networkdb::{ClaimError, ClaimId, Origin, Outcome, Output, RolledBackBy};
+use weft_networkdb::{ClaimError, ClaimId, Origin, Outcome, Output, Reason, RolledBackBy};
 use weft_tests::cluster::Cluster;
 
 const NET: NetworkId = NetworkId::from_bytes([1; 16]);
@@ -98,7 +98,7 @@ fn a_thousand_entries_written_at_once_are_visible_within_a_second() {
 
 #[test]
 fn entries_reach_all_in_spite_of_loss() {
-    for seed in 0..3 {
+    for seed in 0..20 {
         let mut cluster = attached(seed, 8);
         cluster.network.loss = 0.3;
         cluster.network.duplicate = 0.1;
@@ -340,4 +340,26 @@ fn halves_that_define_one_name_freeze_the_higher_after_the_merge() {
     };
     assert_eq!(frozen(0).iter().filter(|frozen| **frozen).count(), 1);
     assert!(cluster.running().all(|host| frozen(host) == frozen(0)));
+}
+
+#[test]
+fn each_reason_to_wake_comes_up_and_its_work_is_done() {
+    let mut cluster = Cluster::formed(30, 3);
+    // A stream that goes idle.
+    let to = cluster.node(1);
+    cluster.act(0, |db, now| db.send(to, 9, vec![0; 5000], now));
+    cluster.run(seconds(70));
+    // A claim and a leave that nobody answers, and hellos to the lost.
+    cluster.network.split(&[0], &[1, 2]);
+    define(&mut cluster, 0, network(1, "red", "10.1.0.0/24"));
+    cluster.run(seconds(2));
+    cluster.act(1, |db, now| db.leave(now));
+    cluster.run(seconds(30));
+    for reason in Reason::ALL {
+        assert!(cluster.woken.contains(&reason), "{reason:?} never came up");
+    }
+    for host in cluster.running() {
+        let due = cluster.db(host).poll_timeout();
+        assert!(due.is_none_or(|(at, _)| at >= cluster.now()), "{due:?} was not served");
+    }
 }

@@ -83,11 +83,17 @@ impl Ipam {
             None => Vec::new(),
         };
         self.out = out;
+        let mut gained = false;
         for change in &changes {
             self.warn(space, change);
             if change.after.owner == node && change.before.is_none_or(|b| b.owner != node) {
                 self.start_rest(space, change.low, change.high, Cause::Gained, now);
+                gained = true;
             }
+        }
+        // A gift or a grant that was under way when the leave began goes on to the heir.
+        if gained && matches!(self.phase, Phase::Leaving { .. }) {
+            self.hand_over(space, now);
         }
         changes
     }

@@ -52,9 +52,22 @@ impl Ipam {
                 }
             }
         }
-        if self.phase == Phase::Ready {
-            self.found_network(definition, now);
-            self.top_up(now);
+        match self.phase {
+            Phase::Ready => {
+                self.found_network(definition, now);
+                self.top_up(now);
+            }
+            // Its create was under way when the leave began; nobody else would found it.
+            Phase::Leaving { .. } => {
+                self.found_network(definition, now);
+                for subnet in &definition.subnets {
+                    self.hand_over(
+                        Space::Subnet { network: definition.id, pool: subnet.pool },
+                        now,
+                    );
+                }
+            }
+            Phase::Starting | Phase::Unready { .. } | Phase::Left | Phase::Stopped => {}
         }
     }
 

@@ -46,6 +46,7 @@ impl Ipam {
     }
 
     pub(super) fn leave_until(&mut self, until: Instant, now: Instant) {
+        self.found_pending(now);
         self.phase = Phase::Leaving { until };
         self.asks.clear();
         self.transfers.clear();
@@ -57,7 +58,7 @@ impl Ipam {
         self.end_leave_when_acknowledged();
     }
 
-    fn hand_over(&mut self, space: Space, now: Instant) {
+    pub(super) fn hand_over(&mut self, space: Space, now: Instant) {
         let heir = self.alive.iter().copied().max_by_key(|&n| (self.weight(&space, n), n));
         let (Some(heir), Some(pool)) = (heir, self.pools.get(&space)) else { return };
         let pieces: Vec<_> = pool.leaving().iter().map(|(l, h, ())| (l, h)).collect();

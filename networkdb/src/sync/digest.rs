@@ -51,8 +51,10 @@ impl Sync {
         self.send(vec![peer], Message::Check { hash, wish }, Carrier::Datagram);
     }
 
-    pub(crate) fn take_check(&mut self, from: NodeId, hash: u64, wish: Wish) {
+    pub(crate) fn take_check(&mut self, from: NodeId, hash: u64, wish: Wish, now: Instant) {
         if hash != self.shared_hash(from) {
+            // What follows is four datagrams; if any is lost, the next round must not be far.
+            self.round_soon(now);
             let hash_of = |network: &NetworkId| {
                 (*network, self.shelves.get(network).map_or(0, |shelf| shelf.hash()))
             };
@@ -74,6 +76,7 @@ impl Sync {
         networks: Vec<(NetworkId, u64)>,
         now: Instant,
     ) {
+        self.round_soon(now);
         self.compare_facts(from, facts, now);
         for (network, hash) in networks {
             let own = self.shelves.get(&network).map_or(0, |shelf| shelf.hash());

@@ -108,7 +108,8 @@ pub struct Timing {
     pub soon: Duration,
     /// How long an announced head may take to arrive before it is pulled. Default 15 ms.
     pub pull_after: Duration,
-    /// How long an exchange may take before another peer is asked. Default 500 ms.
+    /// How long an exchange may take before another peer is asked: less than the pause between
+    /// rounds while out of step, so that a lost answer costs one such pause. Default 250 ms.
     pub exchange: Duration,
     /// How long after a member failed its entries are hidden. Default 5 s.
     pub hide_after: Duration,
@@ -123,7 +124,7 @@ impl Default for Timing {
             round: Duration::from_secs(1),
             soon: Duration::from_millis(300),
             pull_after: Duration::from_millis(15),
-            exchange: Duration::from_millis(500),
+            exchange: Duration::from_millis(250),
             hide_after: Duration::from_secs(5),
             keep_tombstones: Duration::from_secs(600),
         }

@@ -13,11 +13,23 @@ pub struct Disk {
 impl Disk {
     /// Carries out one write.
     pub fn apply(&mut self, write: Write) {
-        let key = (write.space, write.key);
-        match write.value {
-            Some(value) => self.records.insert(key, value),
-            None => self.records.remove(&key),
+        let _ = self.exchange(write);
+    }
+
+    /// Carries out one write; returns the one that undoes it.
+    pub fn exchange(&mut self, write: Write) -> Write {
+        let Write { space, key, value } = write;
+        let old = match value {
+            Some(value) => self.records.insert((space, key.clone()), value),
+            None => self.records.remove(&(space, key.clone())),
         };
+        Write { space, key, value: old }
+    }
+
+    /// Returns the records of one space, in order.
+    pub fn of(&self, space: Space) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let records = self.records.iter().filter(move |((there, _), _)| *there == space);
+        records.map(|((_, key), value)| (key.as_slice(), value.as_slice()))
     }
 
     /// Returns all records, in order.

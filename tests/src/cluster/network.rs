@@ -60,13 +60,13 @@ impl Network {
         !self.cuts.contains(&(from, to))
     }
 
-    pub(super) fn latency(&self, rng: &mut ChaCha8Rng) -> Duration {
+    pub(crate) fn latency(&self, rng: &mut ChaCha8Rng) -> Duration {
         let jitter = u64::try_from(self.jitter.as_nanos()).unwrap_or(u64::MAX);
         self.delay + Duration::from_nanos(rng.random_range(0..=jitter))
     }
 
     /// The delays after which the copies of a datagram arrive: none, one or two.
-    pub(super) fn copies(&self, rng: &mut ChaCha8Rng) -> Vec<Duration> {
+    pub(crate) fn copies(&self, rng: &mut ChaCha8Rng) -> Vec<Duration> {
         if rng.random_bool(self.loss) {
             return Vec::new();
         }
@@ -75,7 +75,7 @@ impl Network {
     }
 
     /// Delay of a frame: a lost segment is sent again.
-    pub(super) fn stream_latency(&self, rng: &mut ChaCha8Rng) -> Duration {
+    pub(crate) fn stream_latency(&self, rng: &mut ChaCha8Rng) -> Duration {
         let mut latency = self.latency(rng);
         for _ in 0..20 {
             if !rng.random_bool(self.loss) {
@@ -89,37 +89,37 @@ impl Network {
 
 /// The other end of a stream, and when the last frame to it arrives.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
-    pub(super) host: usize,
-    pub(super) stream: StreamId,
-    pub(super) last: Instant,
+pub(crate) struct Peer {
+    pub(crate) host: usize,
+    pub(crate) stream: StreamId,
+    pub(crate) last: Instant,
 }
 
 /// Which stream of one host is which of another.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     ends: BTreeMap<(usize, StreamId), Peer>,
 }
 
 impl Connections {
-    pub(super) fn connect(&mut self, a: (usize, StreamId), b: (usize, StreamId), now: Instant) {
+    pub(crate) fn connect(&mut self, a: (usize, StreamId), b: (usize, StreamId), now: Instant) {
         self.ends.insert(a, Peer { host: b.0, stream: b.1, last: now });
         self.ends.insert(b, Peer { host: a.0, stream: a.1, last: now });
     }
 
-    pub(super) fn peer(&mut self, end: (usize, StreamId)) -> Option<&mut Peer> {
+    pub(crate) fn peer(&mut self, end: (usize, StreamId)) -> Option<&mut Peer> {
         self.ends.get_mut(&end)
     }
 
     /// Ends a stream; returns the other end.
-    pub(super) fn close(&mut self, end: (usize, StreamId)) -> Option<Peer> {
+    pub(crate) fn close(&mut self, end: (usize, StreamId)) -> Option<Peer> {
         let peer = self.ends.remove(&end)?;
         self.ends.remove(&(peer.host, peer.stream));
         Some(peer)
     }
 
     /// Ends all streams of a host; returns the other ends.
-    pub(super) fn drop_host(&mut self, host: usize) -> Vec<(usize, StreamId)> {
+    pub(crate) fn drop_host(&mut self, host: usize) -> Vec<(usize, StreamId)> {
         let own: Vec<_> = self.ends.keys().filter(|end| end.0 == host).copied().collect();
         own.into_iter()
             .filter_map(|end| self.close(end))

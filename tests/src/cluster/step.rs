@@ -44,6 +44,9 @@ impl Cluster {
                 if self.hosts[host].wake == Some(at) {
                     self.hosts[host].wake = None;
                     if let Some(db) = self.hosts[host].db.as_mut() {
+                        if let Some((_, reason)) = db.poll_timeout().filter(|(due, _)| *due <= at) {
+                            self.woken.insert(reason);
+                        }
                         db.handle_timeout(at);
                         self.drain(host);
                     }

@@ -227,3 +227,14 @@ fn a_deleted_network_leaves_one_byte_and_late_facts_do_not_bring_it_back() {
 fn donations(disk: &super::cluster::Disk) -> usize {
     disk.records.keys().filter(|key| key[0] == 5).count()
 }
+
+#[test]
+fn a_network_that_comes_into_force_while_its_creator_leaves_is_founded_and_handed_over() {
+    let mut cluster = founded(3);
+    cluster.act(2, |ipam, now| ipam.leave(now));
+    let space = cluster.define(&definition(1, 2, "10.128.0.0/24"));
+    cluster.run(Duration::from_secs(3));
+    let owners = cluster.owners(0, space);
+    assert_eq!(owners.values().sum::<u128>(), 256);
+    assert!(!owners.contains_key(&id(2)), "{owners:?}");
+}
