@@ -190,8 +190,7 @@ impl Controller {
         self.unpublish(&endpoint, sandbox.entries).await?;
         let network = endpoint.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
-        if let Some(definition) = definition
-            && let Ok(driver) = self.driver_of(&definition)
+        if let Ok(driver) = self.driver_for(definition.as_ref())
             && let Err(error) = driver.driver.leave(endpoint.network, id).await
         {
             tracing::warn!(endpoint = %id, %error, "driver did not leave the sandbox");
