@@ -135,6 +135,19 @@ impl Controller {
         })
     }
 
+    /// Returns the driver of a network that may be deleted: then it is the built-in one.
+    fn driver_for(
+        &self,
+        definition: Option<&Definition>,
+    ) -> Answer<crate::registry::NetworkDriver> {
+        match definition {
+            Some(definition) => self.driver_of(definition),
+            None => self.registry.network(crate::overlay_driver::NETWORK_TYPE).ok_or_else(|| {
+                ControlError::not_found("the built-in network driver is not registered")
+            }),
+        }
+    }
+
     /// Makes sure that this node takes part in a network and its driver knows it. The caller holds
     /// the network's lock.
     async fn use_network(&self, definition: &Definition) -> Answer<Arc<dyn Driver>> {
@@ -164,12 +177,16 @@ impl Controller {
     /// Ends this node's part in a network that nothing here uses any more. The caller holds the
     /// network's lock.
     async fn stop_using(&self, definition: &Definition) {
-        let id = definition.id;
+        self.stop_using_with(definition.id, Some(definition)).await;
+    }
+
+    /// Like [`Controller::stop_using`], also for a network that was deleted meanwhile.
+    async fn stop_using_with(&self, id: NetworkId, definition: Option<&Definition>) {
         if self.inventory().in_use(id) {
             return;
         }
         if self.inventory().mark_deleted(id)
-            && let Ok(driver) = self.driver_of(definition)
+            && let Ok(driver) = self.driver_for(definition)
             && let Err(error) = driver.driver.delete_network(id).await
         {
             tracing::warn!(network = %id, %error, "driver did not delete the network");

@@ -189,26 +189,18 @@ impl Core {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(input) = inputs.streams.recv() => {
-                    self.take_stream(input, Instant::now());
-                    self.take_more_streams(&mut inputs);
-                }
+                Some(input) = inputs.streams.recv() => self.take_stream(input, Instant::now()),
                 Some(incoming) = inputs.incoming.recv() => self.accept(incoming, Instant::now()),
-                ready = udp.readable() => {
-                    if ready.is_ok() {
-                        self.take_datagrams(&mut buffer);
-                    }
-                }
-                Some(call) = inputs.calls.recv() => {
-                    call(&mut self, Instant::now());
-                    self.take_more_calls(&mut inputs);
-                }
-                () = sleep_until(due) => {
-                    if let Some(node) = &mut self.node {
-                        node.handle_timeout(Instant::now());
-                    }
-                }
+                ready = udp.readable() => drop(ready),
+                Some(call) = inputs.calls.recv() => call(&mut self, Instant::now()),
+                () = sleep_until(due) => {}
             }
+            // Whatever woke the task, a share of everything that waits: a flood of one kind holds
+            // up neither another nor the deadlines.
+            self.take_more_streams(&mut inputs);
+            self.take_datagrams(&mut buffer);
+            self.take_more_calls(&mut inputs);
+            self.take_due();
             self.drain()?;
         }
         if let Some(node) = &mut self.node {
@@ -225,6 +217,15 @@ impl Core {
             if let Some(node) = &mut self.node {
                 node.handle_datagram(from, &buffer[..length], Instant::now());
             }
+        }
+    }
+
+    fn take_due(&mut self) {
+        let now = Instant::now();
+        if let Some(node) = &mut self.node
+            && node.poll_timeout().is_some_and(|due| due <= now)
+        {
+            node.handle_timeout(now);
         }
     }
 
@@ -287,15 +288,19 @@ impl Core {
         }
         self.mark_joined(&effects);
         self.commit()?;
-        for effect in effects {
+        // What ends a membership comes last: all else of this drain is still the old node's, and
+        // a stream of its opened afterwards would pass for one of the next node's.
+        let (ends, rest): (Vec<_>, Vec<_>) = effects.into_iter().partition(ends_membership);
+        for effect in rest.into_iter().chain(ends) {
             self.carry_out(effect);
         }
+        // Carrying out may have ended a membership: its records go before anybody hears of it.
+        self.commit()?;
         for answer in std::mem::take(&mut self.deferred) {
             answer();
         }
         self.tell_news();
-        // Carrying out may have ended a membership, whose records go now.
-        self.commit()
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -336,6 +341,10 @@ impl Core {
             }
         }
     }
+}
+
+const fn ends_membership(effect: &Output) -> bool {
+    matches!(effect, Output::JoinFailed(_) | Output::Left | Output::RolledBack(_))
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -125,6 +125,13 @@ fn begin(name: &Name, size: &Size) -> Result<Plan, Failure> {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let name = name.as_str();
+            if !plan::is_lab(&directory) {
+                return Err(Failure::failed(format!(
+                    "`{}` exists and is no lab",
+                    directory.display()
+                ))
+                .with_hint("give another --name, or remove it when nobody needs it"));
+            }
             return Err(Failure::failed(format!("a lab `{name}` stands already")).with_hint(
                 format!("remove it with `weft lab down --name {name}`, or give another --name"),
             ));

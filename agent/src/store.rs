@@ -102,6 +102,12 @@ impl Store {
             .map_err(|error| open_error(error, path))?;
         let store = Self { db };
         store.check_format(path)?;
+        if length == 0
+            && let Some(parent) = path.parent()
+        {
+            // A new file is found again after a power cut once its directory is on disk, too.
+            File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)?;
+        }
         Ok(store)
     }
 

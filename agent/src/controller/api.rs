@@ -197,6 +197,7 @@ impl ControlApi for Api {
         network: NetworkRef,
         query: WatchQuery,
     ) -> Answer<mpsc::Receiver<WatchLine>> {
-        self.0.clone().watch_network(&network, query).await
+        // A client that goes away meanwhile leaves no watch that nobody reads.
+        self.run(|c| async move { c.watch_network(&network, query).await }).await
     }
 }

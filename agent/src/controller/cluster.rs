@@ -64,6 +64,10 @@ impl Controller {
         }
         for id in endpoints {
             let _turn = self.locks.lock(format!("endpoint/{id}")).await;
+            if self.current(id).is_err() {
+                // Detached while it waited for its turn.
+                continue;
+            }
             let endpoint = self.leave_locked(id, None).await?;
             self.end_endpoint(endpoint).await?;
         }

@@ -17,7 +17,12 @@ use crate::overlay_driver::Vanished;
 
 /// Which driver hears of which table, and which keys it was told.
 #[derive(Default)]
-pub(super) struct Registrations(Mutex<BTreeMap<(NetworkId, String), Registration>>);
+pub(super) struct Registrations {
+    all: Mutex<BTreeMap<(NetworkId, String), Registration>>,
+    /// Held while a driver is told: what there is in one go, or one piece of news. News that came
+    /// between would be overwritten by what there was before them.
+    telling: tokio::sync::Mutex<()>,
+}
 
 struct Registration {
     driver: Arc<dyn Driver>,
@@ -35,7 +40,7 @@ impl Registrations {
         &self,
         work: impl FnOnce(&mut BTreeMap<(NetworkId, String), Registration>) -> T,
     ) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Lists the tables of a network that a driver registered.
@@ -95,8 +100,10 @@ impl Controller {
     }
 
     /// Tells a driver every entry there is, and the end of those there are no more. News that
-    /// were under way repeat some of it, which a driver takes as done.
+    /// were under way repeat some of it afterwards, in their order, so the newest has the last
+    /// word.
     async fn replay(&self, network: NetworkId, table: &str) -> Answer<()> {
+        let _telling = self.registrations.telling.lock().await;
         let name = table.to_owned();
         let entries: Vec<_> =
             self.node(move |node, _| node.db().walk_counting(network, &name)).await?;
@@ -107,15 +114,28 @@ impl Controller {
                 .unwrap_or_default()
         });
         for key in gone {
-            self.notify(EventType::Delete, network, table, &key, &[]).await;
+            self.tell(EventType::Delete, network, table, &key, &[]).await;
         }
         for entry in entries {
-            self.notify(EventType::Create, network, table, &entry.key, &entry.value).await;
+            self.tell(EventType::Create, network, table, &entry.key, &entry.value).await;
         }
         Ok(())
     }
 
     async fn notify(
+        &self,
+        event: EventType,
+        network: NetworkId,
+        table: &str,
+        key: &str,
+        value: &[u8],
+    ) {
+        let _telling = self.registrations.telling.lock().await;
+        self.tell(event, network, table, key, value).await;
+    }
+
+    /// The caller holds `telling`.
+    async fn tell(
         &self,
         event: EventType,
         network: NetworkId,

@@ -311,25 +311,25 @@ impl Controller {
         }
         let network = endpoint.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
-        if let Some(definition) = &definition {
-            if let Ok(driver) = self.driver_of(definition)
-                && let Err(error) = driver.driver.delete_endpoint(network, endpoint.id).await
-            {
-                let endpoint = endpoint.id;
-                tracing::warn!(%endpoint, %error, "driver did not delete the endpoint");
-            }
-            if let Some(ipam) = self.registry.ipam(&definition.ipam) {
-                self.give_back(&*ipam, &allocated_of(definition, &endpoint)).await;
-            }
+        if let Ok(driver) = self.driver_for(definition.as_ref())
+            && let Err(error) = driver.driver.delete_endpoint(network, endpoint.id).await
+        {
+            tracing::warn!(endpoint = %endpoint.id, %error, "driver did not delete the endpoint");
         }
-        self.release_name(network, &endpoint.name).await;
+        // The record goes first. A crash after it leaves an address and a name without an
+        // endpoint, which the next start gives back; a crash after the address would leave an
+        // endpoint whose address others get.
         let id = endpoint.id;
         self.core(move |core, _| core.persist([Endpoint::removal(id)])).await?;
-        self.inventory().remove(id);
-        if let Some(definition) = definition {
-            let _turn = self.lock_network(network).await;
-            self.stop_using(&definition).await;
+        if let Some(definition) = &definition
+            && let Some(ipam) = self.registry.ipam(&definition.ipam)
+        {
+            self.give_back(&*ipam, &allocated_of(definition, &endpoint)).await;
         }
+        self.release_name(network, &endpoint.name).await;
+        self.inventory().remove(id);
+        let _turn = self.lock_network(network).await;
+        self.stop_using_with(network, definition.as_ref()).await;
         Ok(())
     }
 

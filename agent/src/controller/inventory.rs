@@ -55,6 +55,9 @@ pub struct Sandbox {
     pub routes: Vec<StaticRoute>,
     /// Table entries that stand while it is joined.
     pub entries: Vec<(String, String)>,
+    /// The run of the host's kernel it was joined in; absent when that could not be read.
+    #[serde(default)]
+    pub boot: Option<String>,
 }
 
 impl Endpoint {
@@ -239,6 +242,13 @@ mod tests {
         inventory.restore(&[(write.key, write.value.unwrap())]).unwrap();
         assert_eq!(inventory.get(web.id), Some(&web));
         assert_eq!(Endpoint::removal(web.id).key, web.to_write().key);
+    }
+
+    #[test]
+    fn a_sandbox_of_before_boots_were_kept_can_be_read() {
+        let json = r#"{"id":"1","key":"/run/netns/web","ifname":"eth0","default_route":true,
+            "gateway":null,"gateway_ipv6":null,"mtu":1450,"routes":[],"entries":[]}"#;
+        assert_eq!(serde_json::from_str::<Sandbox>(json).unwrap().boot, None);
     }
 
     #[test]

@@ -7,9 +7,14 @@ use std::time::Duration;
 use weft_api::{EndpointId, NetworkId};
 use weft_ipam::Purpose;
 
+use weft_api::control::ControlError;
+use weft_overlay::netlink::connection::Connection;
+use weft_overlay::netlink::{Namespace, link, namespace};
+
 use super::Controller;
 use super::endpoints::{NAMES_TABLE, endpoint_options};
-use super::inventory::Endpoint;
+use super::inventory::{Endpoint, Sandbox};
+use super::sandboxes::{host_boot, is_host};
 use crate::control::Answer;
 use crate::overlay_driver::NETWORK_TYPE;
 
@@ -45,11 +50,13 @@ impl Controller {
             ))
         })?;
         let endpoints: Vec<Endpoint> = self.inventory().endpoints().cloned().collect();
+        // Before the first join makes one anew.
+        let standing = self.standing_networks();
         let mut outcome =
             RestoreOutcome { endpoints: endpoints.len(), ..RestoreOutcome::default() };
         for endpoint in endpoints {
             let id = endpoint.id;
-            match self.restore_endpoint(endpoint).await {
+            match self.restore_endpoint(endpoint, &standing).await {
                 Ok(stale) => outcome.stale += usize::from(stale),
                 Err(error) => tracing::warn!(endpoint = %id, %error, "endpoint was not restored"),
             }
@@ -59,7 +66,11 @@ impl Controller {
     }
 
     /// Returns whether the endpoint's sandbox is gone.
-    async fn restore_endpoint(&self, mut endpoint: Endpoint) -> Answer<bool> {
+    async fn restore_endpoint(
+        &self,
+        mut endpoint: Endpoint,
+        standing: &BTreeSet<String>,
+    ) -> Answer<bool> {
         let network = endpoint.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
         let Some(definition) = definition else {
@@ -79,7 +90,12 @@ impl Controller {
             .map_err(super::driver_error)?;
         let Some(sandbox) = endpoint.sandbox.take() else { return Ok(endpoint.stale) };
         let entries = sandbox.entries.clone();
-        let stale = match self.join_driver(&definition, endpoint.clone(), sandbox).await {
+        let adopted = if is_another(&endpoint, &sandbox, standing).await {
+            Err(ControlError::not_found(format!("`{}` is another namespace now", sandbox.key)))
+        } else {
+            self.join_driver(&definition, endpoint.clone(), sandbox).await
+        };
+        let stale = match adopted {
             Ok(joined) => {
                 endpoint = joined;
                 false
@@ -96,6 +112,17 @@ impl Controller {
         self.core(move |core, _| core.persist([write])).await?;
         self.inventory().put(endpoint);
         Ok(stale)
+    }
+
+    /// Names the namespaces of networks that outlived the last stop.
+    fn standing_networks(&self) -> BTreeSet<String> {
+        match namespace::list_pinned(self.settings.run_dir.join("netns")) {
+            Ok(names) => names.into_iter().collect(),
+            Err(error) => {
+                tracing::warn!(%error, "namespaces of networks were not listed");
+                BTreeSet::new()
+            }
+        }
     }
 
     async fn drop_entries(&self, network: NetworkId, entries: Vec<(String, String)>) -> Answer<()> {
@@ -166,10 +193,18 @@ impl Controller {
     /// Facts are in step: this host's routes are told, and soon strays may be removed.
     pub(super) async fn became_ready(&self) {
         self.publish_host_routes().await;
-        let overlay = self.overlay.clone();
+        let (overlay, core) = (self.overlay.clone(), self.core.clone());
+        let Ok(ready) = core.call(|core, _| core.identity().map(|identity| identity.node)).await
+        else {
+            return;
+        };
         tokio::spawn(async move {
             tokio::time::sleep(TABLES_SETTLE).await;
-            overlay.set_synced(true).await;
+            let now = core.call(|core, _| core.identity().map(|identity| identity.node)).await;
+            // A node that left meanwhile, or is another one, has not heard of its peers yet.
+            if now.is_ok_and(|now| now.is_some() && now == ready) {
+                overlay.set_synced(true).await;
+            }
         });
     }
 
@@ -206,10 +241,90 @@ impl Controller {
     }
 }
 
+/// Tells whether another namespace stands where an endpoint's sandbox was. A path is soon
+/// somebody else's, one with a process's number in it most of all, and so is an inode's number.
+/// What tells is the interface: while its network's namespace stands, it goes only with the
+/// sandbox.
+async fn is_another(endpoint: &Endpoint, sandbox: &Sandbox, standing: &BTreeSet<String>) -> bool {
+    let boots = sandbox.boot.as_ref().zip(host_boot());
+    if boots.is_some_and(|(then, now)| *then != now) {
+        return true;
+    }
+    // When it cannot be opened the join says why.
+    let Ok(namespace) = Namespace::open(&sandbox.key) else { return false };
+    if is_host(&namespace) {
+        return true;
+    }
+    if !standing.contains(&weft_overlay::names::namespace(endpoint.network)) {
+        return false;
+    }
+    let links = async { link::list(&mut Connection::open(&namespace).await?).await };
+    links.await.is_ok_and(|links| {
+        !links.iter().any(|link| link.name == sandbox.ifname || link.mac == endpoint.mac)
+    })
+}
+
 /// Tells whether an entry of the names' table is that of an endpoint of this node.
 fn named(endpoints: &BTreeSet<EndpointId>, value: &[u8]) -> bool {
     std::str::from_utf8(value)
         .ok()
         .and_then(|text| text.parse().ok())
         .is_some_and(|id| endpoints.contains(&id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint {
+            id: EndpointId::from_bytes([2; 16]),
+            network: NetworkId::from_bytes([1; 16]),
+            network_name: "blue".to_owned(),
+            name: "web".to_owned(),
+            address: None,
+            address_ipv6: None,
+            mac: Some("02:42:0a:80:00:02".parse().unwrap()),
+            stamp: weft_api::Stamp::default(),
+            options: std::collections::BTreeMap::new(),
+            sandbox: None,
+            stale: false,
+        }
+    }
+
+    fn sandbox(key: &std::path::Path) -> Sandbox {
+        Sandbox {
+            id: "1".to_owned(),
+            key: key.to_str().unwrap().to_owned(),
+            ifname: "eth0".to_owned(),
+            default_route: true,
+            gateway: None,
+            gateway_ipv6: None,
+            mtu: None,
+            routes: Vec::new(),
+            entries: Vec::new(),
+            boot: host_boot(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_without_the_interface_is_another_while_its_network_stands() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web");
+        let _pinned = namespace::make_pinned(&path).unwrap();
+        let (endpoint, sandbox) = (endpoint(), sandbox(&path));
+        let standing = BTreeSet::from([weft_overlay::names::namespace(endpoint.network)]);
+        assert!(is_another(&endpoint, &sandbox, &standing).await);
+        // The network went as well, and the interface with it: it is made anew.
+        assert!(!is_another(&endpoint, &sandbox, &BTreeSet::new()).await);
+        let rebooted = Sandbox { boot: Some("another".to_owned()), ..sandbox };
+        assert!(is_another(&endpoint, &rebooted, &BTreeSet::new()).await);
+        namespace::unpin(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_hosts_own_namespace_is_no_sandbox() {
+        let sandbox = sandbox(std::path::Path::new("/proc/self/ns/net"));
+        assert!(is_another(&endpoint(), &sandbox, &BTreeSet::new()).await);
+    }
 }

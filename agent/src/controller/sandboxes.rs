@@ -62,6 +62,7 @@ impl Controller {
             mtu: None,
             routes: Vec::new(),
             entries: Vec::new(),
+            boot: host_boot(),
         };
         endpoint.stale = false;
         let joined = self.join_driver(&definition, endpoint, sandbox).await?;
@@ -190,8 +191,7 @@ impl Controller {
         self.unpublish(&endpoint, sandbox.entries).await?;
         let network = endpoint.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
-        if let Some(definition) = definition
-            && let Ok(driver) = self.driver_of(&definition)
+        if let Ok(driver) = self.driver_for(definition.as_ref())
             && let Err(error) = driver.driver.leave(endpoint.network, id).await
         {
             tracing::warn!(endpoint = %id, %error, "driver did not leave the sandbox");
@@ -279,11 +279,29 @@ pub(super) fn check_path(path: &str) -> Answer<()> {
 
 fn open(path: &str) -> Answer<Namespace> {
     check_path(path)?;
-    Namespace::open(path).map_err(|error| {
+    let namespace = Namespace::open(path).map_err(|error| {
         ControlError::not_found(error.to_string()).with_hint(
             "`ip netns add NAME` makes one under /run/netns; --pid takes that of a process",
         )
-    })
+    })?;
+    if is_host(&namespace) {
+        return Err(ControlError::forbidden(format!(
+            "namespace `{path}` is that of this host, whose routes would change"
+        ))
+        .with_hint("give that of a container, or one that `ip netns add NAME` made"));
+    }
+    Ok(namespace)
+}
+
+/// Tells whether a namespace is the one the agent itself is in.
+pub(super) fn is_host(namespace: &Namespace) -> bool {
+    Namespace::current().is_ok_and(|host| host.inode() == namespace.inode())
+}
+
+/// Names this run of the host's kernel: no namespace outlives it.
+pub(super) fn host_boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
 }
 
 async fn interfaces(namespace: &Namespace) -> Answer<Vec<String>> {

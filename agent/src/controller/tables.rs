@@ -84,14 +84,19 @@ impl Controller {
         let _turn = self.lock_network(id).await;
         let key = request.key.clone();
         let in_table = table.clone();
-        self.node(move |node, now| {
-            node.with_db(now, |db| {
-                db.attach(id, now)?;
-                db.create_entry(id, &in_table, &key, value, now)
+        let created = self
+            .node(move |node, now| {
+                node.with_db(now, |db| {
+                    db.attach(id, now)?;
+                    db.create_entry(id, &in_table, &key, value, now)
+                })
             })
-        })
-        .await?
-        .map_err(table_error)?;
+            .await?;
+        if let Err(error) = created {
+            // The attachment was for this entry, unless something else needs it.
+            self.stop_using(&definition).await;
+            return Err(table_error(error));
+        }
         drop(_turn);
         self.read_entry(network, table, request.key).await
     }

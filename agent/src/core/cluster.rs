@@ -168,9 +168,10 @@ impl Core {
 
     pub(super) fn join_failed(&mut self, refusal: JoinRefusal) {
         tracing::warn!(%refusal, "join failed");
+        // Not asked for, as after a rollback: networkdb goes on trying.
         if let Some(answer) = self.joining.take() {
             self.end_membership();
-            drop(answer.send(Err(refusal.into())));
+            self.deferred.push(Box::new(move || drop(answer.send(Err(refusal.into())))));
         }
     }
 
@@ -188,7 +189,7 @@ impl Core {
         tracing::info!("left the cluster");
         self.end_membership();
         if let Some(answer) = self.leaving.take() {
-            drop(answer.send(Ok(())));
+            self.deferred.push(Box::new(move || drop(answer.send(Ok(())))));
         }
     }
 

@@ -83,3 +83,12 @@ async fn a_panic_leaves_nothing() {
     let failure = until_interrupted::<()>(work).await.unwrap_err();
     assert!(failure.hint().unwrap().contains("bug"), "{failure}");
 }
+
+#[tokio::test]
+async fn a_directory_that_is_no_lab_is_not_called_one_and_stays() {
+    let name = name("test-lab-foreign");
+    fs::create_dir(name.directory()).unwrap();
+    let failure = run(&name, options("/bin/false")).await.unwrap_err();
+    assert!(failure.to_string().contains("is no lab"), "{failure}");
+    fs::remove_dir(name.directory()).unwrap();
+}

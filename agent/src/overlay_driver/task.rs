@@ -1,6 +1,6 @@
 //! The task that owns the data path: requests in, kernel operations out, drift repaired.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -65,6 +65,8 @@ pub struct OverlayTask {
     vanished: mpsc::Sender<Vanished>,
     knowledge: Knowledge,
     joined: BTreeMap<EndpointId, Joined>,
+    /// Vanished, and no room yet to tell; at most as many as were joined.
+    untold: VecDeque<Vanished>,
     status: DataPathStatus,
 }
 
@@ -102,6 +104,7 @@ impl OverlayTask {
             vanished,
             knowledge: Knowledge::Partial,
             joined: BTreeMap::new(),
+            untold: VecDeque::new(),
             status: DataPathStatus::default(),
         }
     }
@@ -129,24 +132,23 @@ impl OverlayTask {
         let mut operations = Vec::new();
         let mut planned = Vec::new();
         let mut next = Some(first);
-        for _ in 0..REQUESTS_PER_ROUND {
-            let Some(request) = next else { break };
+        let mut taken = 0;
+        while let Some(request) = next.take() {
+            taken += 1;
             let start = operations.len();
             let then = self.plan(request);
             operations.extend(std::iter::from_fn(|| self.planner.poll_output()));
             if let Some(then) = then {
                 planned.push(Planned { operations: start..operations.len(), then });
             }
-            next = self.requests.try_recv().ok();
+            if taken < REQUESTS_PER_ROUND {
+                next = self.requests.try_recv().ok();
+            }
         }
         let failures = self.apply(operations).await;
         for done in planned {
             let failure = failures.iter().find(|(index, _)| done.operations.contains(index));
             self.answer(done.then, failure.map(|(_, error)| error)).await;
-        }
-        if let Some(left) = next {
-            // The round was full: what was taken beyond it starts the next one.
-            Box::pin(self.round(left)).await;
         }
     }
 
@@ -293,8 +295,14 @@ impl OverlayTask {
                 let operations = std::iter::from_fn(|| self.planner.poll_output()).collect();
                 self.apply(operations).await;
             }
-            // The controller is gone when the agent stops.
-            let _ = self.vanished.send(vanished).await;
+            self.untold.push_back(vanished);
+        }
+        // Never waits for room: whoever makes it may be waiting for this task.
+        while let Some(vanished) = self.untold.front() {
+            if let Err(mpsc::error::TrySendError::Full(_)) = self.vanished.try_send(*vanished) {
+                break;
+            }
+            self.untold.pop_front();
         }
     }
 
