@@ -1,3 +1,4 @@
 //! Simulator, namespace testbed and end-to-end suites.
 
 pub mod cluster;
+pub mod testbed;
