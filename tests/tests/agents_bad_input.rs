@@ -253,7 +253,7 @@ async fn an_agent_that_cannot_start_says_why_and_leaves_the_running_one_alone() 
         (2, &away, &["--port", "4789"], "both are UDP"),
         (2, &away, &["--port", "0"], "`port` is 0"),
         (2, &away, &["--name", "a b"], "a b"),
-        (2, &away, &["--advertise", "127.0.0.1"], "127.0.0.1"),
+        (2, &away, &["--advertise", "0.0.0.0"], "0.0.0.0"),
         (2, &away, &["--join", "198.18.7.9"], "`token_file` is not"),
     ];
     let socket = std::path::Path::new(&elsewhere).join("weft.sock");

@@ -15,7 +15,8 @@ async fn nothing_is_left_on_any_host_when_the_last_network_goes() {
         testbed.hosts[0].client.create_network(network).await.expect("a network");
         for host in 0..2 {
             knows(&testbed.hosts[host].client, &network.name).await;
-            let (sandbox, endpoint) = testbed.attach(host, &network.name, "web").await;
+            let (sandbox, endpoint) =
+                testbed.attach(host, &network.name, &format!("e{host}")).await;
             let first = sandboxes.first().unwrap_or(&sandbox);
             if network.name == "open" {
                 first.reaches(&addresses(&endpoint)).await;
@@ -28,9 +29,9 @@ async fn nothing_is_left_on_any_host_when_the_last_network_goes() {
         assert_eq!(kernel.pins.len(), 2, "{kernel:?}");
         assert!(!kernel.links.is_empty() && !kernel.tables.is_empty(), "{kernel:?}");
     }
-    for host in &testbed.hosts {
-        host.detach("open/web").await;
-        host.detach("shut/web").await;
+    for (number, host) in testbed.hosts.iter().enumerate() {
+        host.detach(&format!("open/e{number}")).await;
+        host.detach(&format!("shut/e{number}")).await;
     }
     for sandbox in &sandboxes {
         assert_eq!(sandbox.links().await.len(), 1, "only lo is left");
@@ -42,16 +43,9 @@ async fn nothing_is_left_on_any_host_when_the_last_network_goes() {
         .await;
     }
     for host in &testbed.hosts {
-        let mut last = None;
-        for _ in 0..200 {
-            let kernel = host.kernel().await;
-            let clean = kernel.is_clean();
-            last = Some(kernel);
-            if clean {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        assert!(last.as_ref().is_some_and(weft_tests::testbed::Kernel::is_clean), "{last:?}");
+        eventually(&format!("nothing is left on {}", host.name), async || {
+            host.kernel().await.is_clean().then_some(())
+        })
+        .await;
     }
 }

@@ -36,15 +36,15 @@ async fn expect_pairs(places: &[Place], mtu: u32) {
     }
 }
 
-async fn dual_stack(name: &str) -> NetworkCreate {
+fn dual_stack(name: &str) -> NetworkCreate {
     NetworkCreate { ipv6: true, ..NetworkCreate::named(name) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_dual_stack_each_pair_of_a_network_answers_and_no_other_pair() {
     let testbed = Testbed::cluster(3).await;
-    testbed.hosts[0].client.create_network(&dual_stack("blue").await).await.expect("blue");
-    testbed.hosts[1].client.create_network(&dual_stack("green").await).await.expect("green");
+    testbed.hosts[0].client.create_network(&dual_stack("blue")).await.expect("blue");
+    testbed.hosts[1].client.create_network(&dual_stack("green")).await.expect("green");
     let places = attach_everywhere(&testbed, &["blue", "green"]).await;
     let all: std::collections::BTreeSet<_> = places.iter().flat_map(|p| &p.addresses).collect();
     assert_eq!(all.len(), 12, "each endpoint has an address of each family, none twice");
@@ -54,8 +54,8 @@ async fn in_dual_stack_each_pair_of_a_network_answers_and_no_other_pair() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ipv6_underlay_carries_both_families() {
     let testbed = Testbed::cluster_on(Underlay::V6, 2).await;
-    testbed.hosts[0].client.create_network(&dual_stack("blue").await).await.expect("blue");
-    testbed.hosts[1].client.create_network(&dual_stack("green").await).await.expect("green");
+    testbed.hosts[0].client.create_network(&dual_stack("blue")).await.expect("blue");
+    testbed.hosts[1].client.create_network(&dual_stack("green")).await.expect("green");
     let places = attach_everywhere(&testbed, &["blue", "green"]).await;
     expect_pairs(&places, 1430).await;
 }
@@ -96,9 +96,9 @@ async fn an_internal_network_has_no_way_out_and_others_have() {
     let mut testbed = Testbed::cluster(2).await;
     let outside = testbed.add_host().await;
     let outside = testbed.hosts[outside].addresses();
-    let shut = NetworkCreate { internal: true, ..dual_stack("shut").await };
+    let shut = NetworkCreate { internal: true, ..dual_stack("shut") };
     testbed.hosts[0].client.create_network(&shut).await.expect("shut");
-    testbed.hosts[0].client.create_network(&dual_stack("open").await).await.expect("open");
+    testbed.hosts[0].client.create_network(&dual_stack("open")).await.expect("open");
     for host in 0..2 {
         knows(&testbed.hosts[host].client, "open").await;
         let (open, _) = testbed.attach(host, "open", &format!("o{host}")).await;
@@ -115,7 +115,7 @@ async fn an_internal_network_has_no_way_out_and_others_have() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_answers_on_each_host_though_it_is_cut_off() {
     let mut testbed = Testbed::cluster(2).await;
-    testbed.hosts[0].client.create_network(&dual_stack("blue").await).await.expect("blue");
+    testbed.hosts[0].client.create_network(&dual_stack("blue")).await.expect("blue");
     let (near, _) = testbed.attach(0, "blue", "near").await;
     let (far, endpoint) = testbed.attach(1, "blue", "far").await;
     let sandbox = endpoint.sandbox.expect("joined");
