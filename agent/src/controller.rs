@@ -288,5 +288,19 @@ fn table_error(error: weft_networkdb::TableError) -> ControlError {
         T::Absent { .. } => ErrorKind::NotFound,
         T::TooLarge { .. } | T::Reserved(_) => ErrorKind::InvalidParameter,
     };
-    ControlError::new(kind, error.to_string())
+    let hint = match &error {
+        T::NotAttached(_) => "attach an endpoint or create an entry here first",
+        T::NotOwner { .. } => {
+            "delete it on the node that owns it; `weft table get --json` names it"
+        }
+        T::RolledBack(_) => "the node joins again by itself as a new one; try again then",
+        T::Deleted(_) => "`weft network ls` shows the networks there are",
+        T::Exists { .. } => "`weft table update` rewrites it",
+        T::Absent { .. } => {
+            "`weft table ls` shows the keys there are; `weft table create` makes one"
+        }
+        T::TooLarge { .. } => "keep large values elsewhere, and their place in the table",
+        T::Reserved(_) => "write to a table of another name",
+    };
+    ControlError::new(kind, error.to_string()).with_hint(hint)
 }

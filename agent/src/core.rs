@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use weft_api::{Definition, NetworkId, Space, Write};
 use weft_networkdb::{ClaimId, MemberEvent, Outcome, StreamId, StreamInput, TableEvent, WatchId};
 
-use crate::gossip::streams::{Incoming, SharedSecrets, Streams};
+use crate::gossip::streams::{Incoming, Life, SharedSecrets, Streams};
 use crate::identity::Identity;
 use crate::node::{Node, Output};
 use crate::store::{Store, StoreError};
@@ -113,7 +113,7 @@ pub struct Ends {
 /// The core's own inputs.
 pub struct Inputs {
     calls: mpsc::Receiver<Call>,
-    streams: mpsc::Receiver<StreamInput>,
+    streams: mpsc::Receiver<(Life, StreamInput)>,
     incoming: mpsc::Receiver<Incoming>,
 }
 
@@ -243,9 +243,11 @@ impl Core {
         }
     }
 
-    fn take_stream(&mut self, input: StreamInput, now: Instant) {
+    fn take_stream(&mut self, (life, input): (Life, StreamInput), now: Instant) {
         self.streams.reap();
-        if let Some(node) = &mut self.node {
+        if let Some(node) = &mut self.node
+            && life == self.streams.life()
+        {
             node.handle_stream(input, now);
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use weft_api::control::ControlError;
+use weft_api::control::{ControlError, ErrorKind};
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +44,31 @@ impl ClientError {
                 }
                 .to_owned(),
             ),
-            Self::Refused(error) => error.hint.clone(),
+            Self::Refused(error) => {
+                Some(error.hint.clone().unwrap_or_else(|| hint_for(error.kind).to_owned()))
+            }
             Self::Broken { .. } => Some(
                 "the agent may have stopped just now, or be of another version; `weft status` \
                  tells"
                     .to_owned(),
             ),
         }
+    }
+}
+
+/// What can be said about every error of a kind, where the agent had nothing better.
+const fn hint_for(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::InvalidParameter => "the command's --help says what it takes",
+        ErrorKind::Forbidden => {
+            "`weft status`, `weft endpoint ls` and `weft network ls` show what stands in the way"
+        }
+        ErrorKind::NotFound => "`weft network ls` and `weft endpoint ls` list what this node knows",
+        ErrorKind::Conflict => "the `ls` commands list what there is; take another name",
+        ErrorKind::NotImplemented => "`weft --help` lists what this version does",
+        ErrorKind::Unavailable => "try again in a moment; `weft doctor` looks for what is wrong",
+        ErrorKind::Timeout => "it may still be done; look before you try again",
+        ErrorKind::Internal => "the agent's log says more; `weft doctor` looks for what is wrong",
     }
 }
 

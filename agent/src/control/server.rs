@@ -58,9 +58,22 @@ pub(crate) struct Context {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
+    file: SocketFile,
     owner: Owner,
     limits: ServerLimits,
+}
+
+/// The socket's place in the file system, given back when it is dropped: an agent that cannot start
+/// leaves none behind.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            debug!(%error, socket = %self.0.display(), "control socket not removed");
+        }
+    }
 }
 
 impl Server {
@@ -71,12 +84,12 @@ impl Server {
     /// operating system refuses. Nothing is changed then.
     pub fn bind(path: &Path, limits: ServerLimits) -> Result<Self, BindError> {
         let (listener, owner) = access::bind(path)?;
-        Ok(Self { listener, path: path.to_owned(), owner, limits })
+        Ok(Self { listener, file: SocketFile(path.to_owned()), owner, limits })
     }
 
     /// Serves until `stop`, then lets the answers under way finish and removes the socket.
     pub async fn run(self, api: Arc<dyn ControlApi>, stop: CancellationToken) {
-        info!(socket = %self.path.display(), "control socket open");
+        info!(socket = %self.file.0.display(), "control socket open");
         let context = Context { api, limits: self.limits, stop: stop.clone() };
         let open = routes::open(context);
         let connections = Arc::new(Semaphore::new(self.limits.connections));
@@ -108,9 +121,7 @@ impl Server {
             }
         }
         drop(self.listener);
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            debug!(%error, socket = %self.path.display(), "control socket not removed");
-        }
+        drop(self.file);
         let drained = async { while serving.join_next().await.is_some() {} };
         if tokio::time::timeout(self.limits.drain, drained).await.is_err() {
             warn!("control answers under way were cut off");

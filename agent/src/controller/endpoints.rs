@@ -253,10 +253,10 @@ impl Controller {
                 // The next subnet may have room; an address asked for is in one only.
                 Err(IpamError::NoAvailableIps) => full = Some(IpamError::NoAvailableIps),
                 Err(error) if error.kind() == weft_api::Kind::Unavailable => full = Some(error),
-                Err(error) => return Err(ipam_error(error)),
+                Err(error) => return Err(not_allocated(error, definition, wanted)),
             }
         }
-        Err(ipam_error(full.unwrap_or(IpamError::NoAvailableIps)))
+        Err(not_allocated(full.unwrap_or(IpamError::NoAvailableIps), definition, wanted))
     }
 
     async fn allocate_in(
@@ -336,7 +336,8 @@ impl Controller {
     pub(super) async fn attach_endpoint(&self, request: AttachRequest) -> Answer<EndpointResource> {
         let network = NetworkRef::new(request.network.clone());
         let (create, join) = request.into_steps();
-        super::sandboxes::check_path(&join.netns)?;
+        // An address that was given back rests: what can be refused is refused before one is taken.
+        super::sandboxes::check_join(&join).await?;
         let endpoint = self.make_endpoint(&network, create).await?;
         match self.enter_sandbox(endpoint.clone(), join).await {
             Ok(joined) => Ok(joined.resource()),
@@ -363,6 +364,28 @@ struct Wanted<'d> {
     segments: Vec<Vec<&'d Subnet>>,
     v4: Option<IpAddr>,
     v6: Option<IpAddr>,
+}
+
+/// Says which address of which network could not be had.
+fn not_allocated(error: IpamError, definition: &Definition, wanted: &Wanted<'_>) -> ControlError {
+    let asked: Vec<_> =
+        wanted.v4.iter().chain(&wanted.v6).map(|address| format!("`{address}`")).collect();
+    let of_network = format!("network `{}`", definition.name);
+    let subject = match asked.as_slice() {
+        [] => of_network,
+        _ => format!("address {} of {of_network}", asked.join(", ")),
+    };
+    let is_full = error.kind() == weft_api::Kind::Unavailable;
+    let refused = ipam_error(error);
+    let message = format!("{subject}: {}", refused.error);
+    let refused = ControlError { error: message, ..refused };
+    if is_full && refused.hint.is_none() {
+        return refused.with_hint(
+            "detach endpoints, or use a network with a larger pool; a released address rests for \
+             a minute",
+        );
+    }
+    refused
 }
 
 fn wanted_addresses<'d>(definition: &'d Definition, asked: &[IpAddr]) -> Answer<Wanted<'d>> {

@@ -268,8 +268,17 @@ fn gateways(
     (of(endpoint.address), of(endpoint.address_ipv6))
 }
 
+/// Checks that there is such a namespace and that the interface's name is free in it.
+pub(super) async fn check_join(request: &EndpointJoin) -> Answer<()> {
+    let namespace = open(&request.netns)?;
+    match &request.ifname {
+        Some(name) => checked_ifname(&namespace, name.clone()).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Checks the form of a namespace's path.
-pub(super) fn check_path(path: &str) -> Answer<()> {
+fn check_path(path: &str) -> Answer<()> {
     if !path.starts_with('/') {
         return Err(ControlError::invalid(format!("namespace path `{path}` is not absolute"))
             .with_hint("give a path such as /run/netns/web or /proc/42/ns/net"));

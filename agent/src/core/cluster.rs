@@ -249,6 +249,7 @@ impl Core {
         self.node = None;
         self.identity = None;
         self.secrets.set(None);
+        self.streams.begin_life();
         self.tickets.clear();
         self.claims.clear();
         self.watches.clear();

@@ -23,9 +23,27 @@ const DIAL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Streams {
     secrets: SharedSecrets,
-    events: mpsc::Sender<StreamInput>,
+    events: Events,
     writers: BTreeMap<StreamId, mpsc::Sender<Vec<u8>>>,
-    tasks: JoinSet<StreamId>,
+    tasks: JoinSet<(Life, StreamId)>,
+}
+
+/// Which node of this agent a stream belongs to, counted from the agent's start. Each node numbers
+/// its streams from the beginning, and streams end later than their node does.
+pub type Life = u64;
+
+/// Where one node's stream inputs go.
+#[derive(Debug, Clone)]
+struct Events {
+    life: Life,
+    sender: mpsc::Sender<(Life, StreamInput)>,
+}
+
+impl Events {
+    /// Returns whether anybody is left to hear it; nobody is when the agent stops.
+    async fn send(&self, input: StreamInput) -> bool {
+        self.sender.send((self.life, input)).await.is_ok()
+    }
 }
 
 /// The secrets streams are made with; absent until the node is in a cluster.
@@ -54,8 +72,21 @@ pub struct Incoming {
 
 impl Streams {
     /// Makes the set; what happens to streams goes to `events`.
-    pub fn new(secrets: SharedSecrets, events: mpsc::Sender<StreamInput>) -> Self {
+    pub fn new(secrets: SharedSecrets, sender: mpsc::Sender<(Life, StreamInput)>) -> Self {
+        let events = Events { life: 0, sender };
         Self { secrets, events, writers: BTreeMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Closes all streams after what is queued was sent; those opened from now on are another
+    /// node's.
+    pub fn begin_life(&mut self) {
+        self.writers.clear();
+        self.events.life += 1;
+    }
+
+    /// Returns whose streams these are now; inputs of other lives are to be ignored.
+    pub const fn life(&self) -> Life {
+        self.events.life
     }
 
     /// Dials. Ends in `Connected` or `Failed`.
@@ -66,17 +97,16 @@ impl Streams {
         self.tasks.spawn(async move {
             match dial(to, secrets).await {
                 Ok((reader, writer)) => {
-                    if events.send(StreamInput::Connected { stream }).await.is_ok() {
-                        carry(stream, reader, writer, frames, events).await;
+                    if events.send(StreamInput::Connected { stream }).await {
+                        carry(stream, reader, writer, frames, &events).await;
                     }
                 }
                 Err(error) => {
-                    let reason = error.to_string();
-                    // Nobody is left to hear it when the agent stops.
-                    let _ = events.send(StreamInput::Failed { stream, reason }).await;
+                    let reason = format!("`{to}`: {error}");
+                    events.send(StreamInput::Failed { stream, reason }).await;
                 }
             }
-            stream
+            (events.life, stream)
         });
     }
 
@@ -86,8 +116,8 @@ impl Streams {
         self.writers.insert(stream, sender);
         let events = self.events.clone();
         self.tasks.spawn(async move {
-            carry(stream, incoming.reader, incoming.writer, frames, events).await;
-            stream
+            carry(stream, incoming.reader, incoming.writer, frames, &events).await;
+            (events.life, stream)
         });
     }
 
@@ -108,7 +138,9 @@ impl Streams {
     /// Drops what is left of streams that ended.
     pub fn reap(&mut self) {
         while let Some(ended) = self.tasks.try_join_next() {
-            if let Ok(stream) = ended {
+            if let Ok((life, stream)) = ended
+                && life == self.events.life
+            {
                 self.writers.remove(&stream);
             }
         }
@@ -175,13 +207,13 @@ async fn carry(
     mut reader: Reader,
     mut writer: Writer,
     mut frames: mpsc::Receiver<Vec<u8>>,
-    events: mpsc::Sender<StreamInput>,
+    events: &Events,
 ) {
     let receive = async {
         loop {
             match reader.read_frame().await {
                 Ok(Some(bytes)) => {
-                    if events.send(StreamInput::Frame { stream, bytes }).await.is_err() {
+                    if !events.send(StreamInput::Frame { stream, bytes }).await {
                         return;
                     }
                 }
@@ -205,6 +237,5 @@ async fn carry(
         () = receive => {}
         () = send => {}
     }
-    // The agent is stopping if nobody hears it.
-    let _ = events.send(StreamInput::Closed { stream }).await;
+    events.send(StreamInput::Closed { stream }).await;
 }

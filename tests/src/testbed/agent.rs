@@ -1,0 +1,228 @@
+//! A host, and the agent process in it.
+
+use std::fs::{self, File};
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use weft_agent::client::Client;
+use weft_api::control::{AttachRequest, DetachRequest, EndpointResource};
+use weft_overlay::netlink::Namespace;
+use weft_overlay::netlink::namespace::run_in;
+
+use super::eventually;
+use super::kernel::Kernel;
+use super::program::{self, Ran};
+use super::sandbox::Sandbox;
+
+/// Lines of an agent's log that a failed test shows.
+const LOG_LINES: usize = 30;
+
+/// A host on the underlay; its agent, when it runs.
+#[derive(Debug)]
+pub struct Host {
+    /// `h1`, `h2` and so on.
+    pub name: String,
+    /// Speaks to its agent.
+    pub client: Client,
+    /// Its network namespace.
+    pub namespace: Namespace,
+    addresses: [IpAddr; 2],
+    directory: PathBuf,
+    process: Option<Child>,
+}
+
+impl Host {
+    pub(super) fn new(
+        number: usize,
+        namespace: Namespace,
+        addresses: [IpAddr; 2],
+        directory: PathBuf,
+    ) -> Self {
+        fs::create_dir_all(&directory).expect("a directory");
+        let client = Client::new(directory.join("run/weft.sock"));
+        let name = format!("h{}", number + 1);
+        Self { name, client, namespace, addresses, directory, process: None }
+    }
+
+    /// The address its agent advertises.
+    pub fn address(&self) -> IpAddr {
+        self.addresses[0]
+    }
+
+    /// Its addresses on the underlay, of both families.
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        self.addresses
+    }
+
+    /// Where its agent keeps state.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Where its agent has its socket and pins.
+    pub fn run_dir(&self) -> PathBuf {
+        self.directory.join("run")
+    }
+
+    /// What its agent wrote to standard output and standard error, over all starts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// The agent's command line, with `more` arguments; they go over the usual ones.
+    pub fn agent_command(&self, more: &[&str]) -> Command {
+        let config = self.directory.join("weft.toml");
+        if !config.exists() {
+            // The machine's own configuration is not the test's.
+            fs::write(&config, "").expect("a file");
+        }
+        let text = |path: PathBuf| path.to_str().expect("a path of ours").to_owned();
+        let usual = [
+            ("--config", text(config)),
+            ("--data-dir", text(self.data_dir())),
+            ("--run-dir", text(self.run_dir())),
+            ("--name", self.name.clone()),
+            ("--advertise", self.address().to_string()),
+        ];
+        let mut command = program::command();
+        command.arg("agent");
+        for (flag, value) in usual {
+            if !more.contains(&flag) {
+                command.args([flag, &value]);
+            }
+        }
+        // A group of its own: Ctrl-C ends the test, and the test ends the agents.
+        command.args(more).stdin(Stdio::null()).process_group(0);
+        command
+    }
+
+    /// Starts the agent; `more` are arguments beside the usual ones.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(&mut self, more: &[&str]) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.directory.join("log"))
+            .expect("a log file");
+        let mut command = self.agent_command(more);
+        command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        let child = run_in(&self.namespace, || command.spawn()).expect("the namespace");
+        self.process = Some(child.expect("the agent starts"));
+    }
+
+    /// Runs an agent that ends by itself, in this host's namespace.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run_agent(&self, command: &mut Command) -> Ran {
+        let output = run_in(&self.namespace, || command.output()).expect("the namespace");
+        Ran::of(&output.expect("the agent starts"))
+    }
+
+    /// Waits until the agent answers.
+    ///
+    /// # Panics
+    /// When it ends, or does not answer in time.
+    pub async fn answers(&mut self) {
+        let process = self.process.as_mut().expect("an agent that was started");
+        let (client, name) = (&self.client, &self.name);
+        eventually(&format!("the agent of {name} answers"), async || {
+            let ended = process.try_wait().expect("a child");
+            assert!(ended.is_none(), "the agent of {name} ended: {ended:?}");
+            client.status().await.ok()
+        })
+        .await;
+    }
+
+    /// True while the agent was started and not stopped.
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Kills the agent with SIGKILL.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// Stops the agent with SIGTERM, and checks that it ends well.
+    pub fn stop(&mut self) {
+        let code = self.signal(Signal::SIGTERM);
+        assert_eq!(code, Some(0), "the agent of {} stops in good order", self.name);
+    }
+
+    fn signal(&mut self, signal: Signal) -> Option<i32> {
+        let mut process = self.process.take().expect("an agent that runs");
+        let id = i32::try_from(process.id()).expect("a process id");
+        kill(Pid::from_raw(id), signal).expect("a signal for our own child");
+        process.wait().expect("our own child").code()
+    }
+
+    /// Ends whatever runs; for the end of a test.
+    pub(super) fn end(&mut self) {
+        if let Some(process) = &mut self.process {
+            // It may have ended by itself.
+            let _ = process.kill().and_then(|()| process.wait());
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().rev().take(LOG_LINES).collect();
+            for line in lines.iter().rev() {
+                eprintln!("{} | {line}", self.name);
+            }
+        }
+    }
+
+    /// A command of `weft` against this host's agent.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program::command();
+        command.args(arguments).env("WEFT_SOCKET", self.client.socket()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of `weft` against this host's agent.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn weft(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&self.command(arguments).output().expect("weft starts"))
+    }
+
+    /// Attaches a sandbox with the defaults.
+    pub async fn attach(&self, network: &str, name: &str, sandbox: &Sandbox) -> EndpointResource {
+        let request = AttachRequest {
+            network: network.to_owned(),
+            name: Some(name.to_owned()),
+            addresses: Vec::new(),
+            mac: None,
+            netns: sandbox.path().display().to_string(),
+            ifname: None,
+            options: Default::default(),
+        };
+        let attached = self.client.attach(&request).await;
+        let endpoint =
+            attached.unwrap_or_else(|error| panic!("attach {name} on {}: {error}", self.name));
+        sandbox.ask_soon();
+        endpoint
+    }
+
+    /// Takes an endpoint off its network.
+    ///
+    /// # Panics
+    /// When the agent refuses.
+    pub async fn detach(&self, endpoint: &str) {
+        let request = DetachRequest { endpoint: endpoint.to_owned() };
+        let detached = self.client.detach(&request).await;
+        detached.unwrap_or_else(|error| panic!("detach {endpoint} on {}: {error}", self.name));
+    }
+
+    /// Reads what the kernel holds of Weft's on this host.
+    pub async fn kernel(&self) -> Kernel {
+        Kernel::read(&self.namespace, &self.run_dir()).await
+    }
+}

@@ -1,0 +1,117 @@
+//! Agents that die, stop and come back, under traffic.
+
+use std::time::Duration;
+
+use weft_api::control::{EndpointState, MemberState, NetworkCreate};
+use weft_tests::testbed::{Kernel, Testbed, addresses, eventually, knows};
+
+/// Time in which traffic runs undisturbed beside what a test does.
+const A_WHILE: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy)]
+enum End {
+    Kill,
+    Stop,
+}
+
+/// Ends one agent and starts it again while both directions are pinged; the other one too.
+async fn traffic_outlives(end: End) {
+    let mut testbed = Testbed::cluster(2).await;
+    let network = NetworkCreate { ipv6: true, ..NetworkCreate::named("blue") };
+    testbed.hosts[0].client.create_network(&network).await.expect("blue");
+    let (here, one) = testbed.attach(0, "blue", "one").await;
+    let (there, two) = testbed.attach(1, "blue", "two").await;
+    let (one, two) = (addresses(&one), addresses(&two));
+    here.reaches(&two).await;
+    there.reaches(&one).await;
+    for host in 0..2 {
+        let before = testbed.hosts[host].kernel().await;
+        let eth0 = [here.link("eth0").await.index, there.link("eth0").await.index];
+        let pings = [here.stream_to(two[0]), there.stream_to(one[1])];
+        match end {
+            End::Kill => testbed.hosts[host].kill(),
+            End::Stop => testbed.hosts[host].stop(),
+        }
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(testbed.hosts[host].kernel().await, before, "the kernel is left as it is");
+        testbed.hosts[host].start(&[]);
+        testbed.hosts[host].answers().await;
+        testbed.settled().await;
+        tokio::time::sleep(A_WHILE).await;
+        for ping in pings {
+            ping.lost_nothing().await;
+        }
+        assert_eq!(testbed.hosts[host].kernel().await, before, "all is adopted, none made anew");
+        assert_eq!([here.link("eth0").await.index, there.link("eth0").await.index], eth0);
+        let name = if host == 0 { "one" } else { "two" };
+        let found = testbed.hosts[host].client.endpoint(None, name).await.expect("endpoint");
+        assert_eq!(found.state, EndpointState::Joined);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_and_restart_lose_no_packet_and_make_nothing_anew() {
+    traffic_outlives(End::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graceful_stop_and_start_lose_no_packet_and_make_nothing_anew() {
+    traffic_outlives(End::Stop).await;
+}
+
+/// Waits until a host's kernel is as wanted.
+async fn kernel_becomes(
+    testbed: &Testbed,
+    host: usize,
+    what: &str,
+    as_wanted: impl Fn(&Kernel) -> bool,
+) {
+    eventually(what, async || as_wanted(&testbed.hosts[host].kernel().await).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_comes_back_to_a_changed_world() {
+    let mut testbed = Testbed::cluster(3).await;
+    for name in ["blue", "gone"] {
+        testbed.hosts[0].client.create_network(&NetworkCreate::named(name)).await.expect(name);
+    }
+    let (near, _) = testbed.attach(2, "blue", "near").await;
+    let (_peer, peer) = testbed.attach(0, "blue", "peer").await;
+    let (_stay, stay) = testbed.attach(1, "blue", "stay").await;
+    near.reaches(&addresses(&peer)).await;
+    near.reaches(&addresses(&stay)).await;
+    knows(&testbed.hosts[2].client, "gone").await;
+    let (vanishing, _) = testbed.attach(2, "blue", "vanishing").await;
+    testbed.hosts[2].kill();
+    // While it is down: a peer goes, a sandbox of its own goes, one comes, a network goes.
+    testbed.hosts[0].detach("peer").await;
+    vanishing.vanish();
+    let (_late, late) = testbed.attach(0, "blue", "late").await;
+    eventually("the killed one is declared failed", async || {
+        let members = testbed.hosts[0].client.members().await.ok()?;
+        let member = members.into_iter().find(|member| member.name == "h3")?;
+        (member.state == MemberState::Failed).then_some(())
+    })
+    .await;
+    near.reaches(&addresses(&stay)).await;
+    testbed.hosts[0].client.delete_network("gone").await.expect("delete");
+    testbed.hosts[2].start(&[]);
+    testbed.hosts[2].answers().await;
+    testbed.settled().await;
+    near.reaches(&addresses(&stay)).await;
+    near.reaches(&addresses(&late)).await;
+    let client = &testbed.hosts[2].client;
+    eventually("the deleted network is not known any more", async || {
+        client.network("gone", weft_agent::control::Detail::Plain).await.is_err().then_some(())
+    })
+    .await;
+    let stale = client.endpoint(None, "vanishing").await.expect("endpoint");
+    assert_eq!(stale.state, EndpointState::Stale);
+    let mac = peer.mac.expect("a MAC");
+    kernel_becomes(&testbed, 2, "the gone peer's entries go", |kernel| {
+        let mut vxlans = kernel.observed.namespaces.values().flat_map(|ns| ns.vxlans.values());
+        vxlans.all(|vxlan| vxlan.fdb.iter().all(|entry| entry.mac != mac))
+    })
+    .await;
+    testbed.hosts[2].detach("vanishing").await;
+}
