@@ -146,7 +146,17 @@ fn the_lab_has_the_shape_of_the_demo_by_default() {
     let LabCommand::Run(run) = LabArgs::from_arg_matches(&matches).unwrap().command else {
         panic!("not run");
     };
-    assert_eq!(run.shape, LabShape { nodes: 3, networks: 2, endpoints: 2, ipv6: true });
+    assert_eq!(
+        run.shape,
+        LabShape {
+            nodes: 3,
+            networks: 2,
+            endpoints: 2,
+            ipv6: true,
+            underlay_ipv6: false,
+            weft_bin: None
+        }
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -29,18 +30,21 @@ impl Progress {
 
     /// Begins a step. It ends as failed unless [`Step::done`] is called. Needs a tokio runtime.
     pub(super) fn step(self, what: impl Into<String>) -> Step {
-        let shown = std::sync::Arc::new(Shown {
+        let shown = Arc::new(Shown {
             what: what.into(),
             total: AtomicUsize::new(0),
             reached: AtomicUsize::new(0),
             begin: Instant::now(),
+            ended: Mutex::new(false),
         });
         let spinner = match self {
             Self::Live => {
                 let shown = shown.clone();
                 Some(tokio::spawn(async move {
                     for frame in FRAMES.iter().cycle() {
-                        say(&format!("\r\x1b[K\x1b[36m{frame}\x1b[0m {}", shown.line()));
+                        if !shown.spin(frame) {
+                            break;
+                        }
                         tokio::time::sleep(FRAME).await;
                     }
                 }))
@@ -64,9 +68,20 @@ struct Shown {
     total: AtomicUsize,
     reached: AtomicUsize,
     begin: Instant,
+    ended: Mutex<bool>,
 }
 
 impl Shown {
+    /// Shows the line with a frame of the spinner; false once the step has ended, whose last line
+    /// must not be written over.
+    fn spin(&self, frame: &str) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ended {
+            say(&format!("\r\x1b[K\x1b[36m{frame}\x1b[0m {}", self.line()));
+        }
+        !*ended
+    }
+
     fn line(&self) -> String {
         let (reached, total) =
             (self.reached.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
@@ -80,7 +95,7 @@ impl Shown {
 /// One step under way.
 pub(super) struct Step {
     progress: Progress,
-    shown: std::sync::Arc<Shown>,
+    shown: Arc<Shown>,
     spinner: Option<JoinHandle<()>>,
     outcome: Outcome,
 }
@@ -110,6 +125,7 @@ impl Step {
 
 impl Drop for Step {
     fn drop(&mut self) {
+        *self.shown.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         if let Some(spinner) = self.spinner.take() {
             spinner.abort();
         }
@@ -121,9 +137,9 @@ impl Drop for Step {
         let line = self.shown.line();
         match self.progress {
             Progress::Live => say(&format!(
-                "\r\x1b[K\x1b[{colour}m{mark}\x1b[0m {line:<34} {found}  \x1b[2m{took} ms\x1b[0m\n"
+                "\r\x1b[K\x1b[{colour}m{mark}\x1b[0m {line:<32} \x1b[2m{took:>6} ms\x1b[0m  {found}\n"
             )),
-            Progress::Plain => say(&format!("{mark} {line:<34} {found}  {took} ms\n")),
+            Progress::Plain => say(&format!("{mark} {line:<32} {took:>6} ms  {found}\n")),
             Progress::Quiet => {}
         }
     }
