@@ -51,7 +51,7 @@ impl Progress {
             }
             Self::Plain | Self::Quiet => None,
         };
-        Step { progress: self, shown, spinner, outcome: Outcome::Failed }
+        Step { progress: self, shown, spinner, outcome: Outcome::Failed(String::new()) }
     }
 
     /// Says a line of its own.
@@ -102,7 +102,7 @@ pub(super) struct Step {
 
 enum Outcome {
     Done(String),
-    Failed,
+    Failed(String),
 }
 
 impl Step {
@@ -121,6 +121,30 @@ impl Step {
     pub(super) fn done(mut self, found: impl Into<String>) {
         self.outcome = Outcome::Done(found.into());
     }
+
+    /// Ends the step, well or not; `found` says what came of it.
+    pub(super) fn judged(mut self, good: Verdict, found: impl Into<String>) {
+        self.outcome = match good {
+            Verdict::Held => Outcome::Done(found.into()),
+            Verdict::Broken => Outcome::Failed(found.into()),
+        };
+    }
+}
+
+/// Whether what a step looked at is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is.
+    Held,
+    /// It is not.
+    Broken,
+}
+
+impl Verdict {
+    /// Judges by how many things are not as they should be.
+    pub(super) const fn of(broken: usize) -> Self {
+        if broken == 0 { Self::Held } else { Self::Broken }
+    }
 }
 
 impl Drop for Step {
@@ -132,14 +156,17 @@ impl Drop for Step {
         let took = self.shown.begin.elapsed().as_millis();
         let (mark, colour, found) = match &self.outcome {
             Outcome::Done(found) => ("✓", 32, found.as_str()),
-            Outcome::Failed => ("✗", 31, ""),
+            Outcome::Failed(found) => ("✗", 31, found.as_str()),
         };
         let line = self.shown.line();
         match self.progress {
             Progress::Live => say(&format!(
                 "\r\x1b[K\x1b[{colour}m{mark}\x1b[0m {line:<32} \x1b[2m{took:>6} ms\x1b[0m  {found}\n"
             )),
-            Progress::Plain => say(&format!("{mark} {line:<32} {took:>6} ms  {found}\n")),
+            Progress::Plain => {
+                let text = format!("{mark} {line:<32} {took:>6} ms  {found}");
+                say(&format!("{}\n", text.trim_end()));
+            }
             Progress::Quiet => {}
         }
     }

@@ -16,6 +16,7 @@ use super::ground::explain;
 use super::measure::{self, Pair};
 use super::ping::{Pace, Probe, Source, Stream};
 use super::plan::{EndpointPlan, Plan};
+use super::progress::Verdict;
 use super::report::{FAILURES_MAX, Quantiles, Report, milliseconds};
 use crate::failure::Failure;
 
@@ -73,13 +74,14 @@ impl Trial {
         let inside = measure::pairs_inside(&self.lab.endpoints);
         let silent = measure::unreachable(&self.lab.endpoints, &inside).await;
         let answering = inside.len() - silent.len();
-        step.done(format!("{answering} of {} answer", inside.len()));
+        step.judged(Verdict::of(silent.len()), format!("{answering} of {} answer", inside.len()));
         self.note_silent(&silent);
 
         let step = self.lab.progress.step("Ping across networks");
         let across = measure::pairs_across(&self.lab.endpoints);
         let leaked = measure::leaked(&self.lab.endpoints, &across).await;
-        step.done(format!("{} of {} answer", leaked.len(), across.len()));
+        let found = format!("{} of {} answer", leaked.len(), across.len());
+        step.judged(Verdict::of(leaked.len()), found);
         for &(from, to) in &leaked {
             let (from, to) = (self.name(from), self.name(to));
             self.found.fail(format!("{from} reaches {to} in another network"));
@@ -122,7 +124,8 @@ impl Trial {
             step.tick();
         }
         let times = Quantiles::of(self.found.first_pings.clone());
-        step.done(format!("p50 {:.1} ms", times.p50));
+        let verdict = Verdict::of(self.found.first_pings_missed);
+        step.judged(verdict, format!("p50 {:.1} ms", times.p50));
         Ok(())
     }
 
