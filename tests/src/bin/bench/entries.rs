@@ -112,10 +112,7 @@ async fn one_by_one(
     Ok((visible, calls))
 }
 
-async fn bursts(
-    bed: &Bed,
-    seen: &mut mpsc::UnboundedReceiver<Seen>,
-) -> anyhow::Result<Vec<Row>> {
+async fn bursts(bed: &Bed, seen: &mut mpsc::UnboundedReceiver<Seen>) -> anyhow::Result<Vec<Row>> {
     let others = bed.clients.len() - 1;
     let (mut visible, mut calls) = (Vec::new(), Vec::new());
     for round in 0..BURSTS {

@@ -85,6 +85,22 @@ impl KernelWatch {
         entry.ok_or_else(|| anyhow::anyhow!("the kernel lost notifications"))
     }
 
+    /// Waits until both entries of a peer are there; returns when the later one was.
+    pub(crate) async fn both_of(&mut self, mac: Mac, limit: Duration) -> anyhow::Result<Instant> {
+        let (mut forwarding, mut neighbour) = (None, None);
+        loop {
+            if let Some((forwarding, neighbour)) = forwarding.zip(neighbour) {
+                return Ok(Instant::max(forwarding, neighbour));
+            }
+            let Entry { at, kind, mac: of } = self.next(limit).await?;
+            match kind {
+                _ if of != mac => {}
+                Kind::Forwarding => forwarding = forwarding.or(Some(at)),
+                Kind::Neighbour => neighbour = neighbour.or(Some(at)),
+            }
+        }
+    }
+
     /// Forgets what came until now.
     pub(crate) fn skip(&mut self) {
         while self.entries.try_recv().is_ok() {}

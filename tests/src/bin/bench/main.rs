@@ -125,6 +125,7 @@ async fn measure(beds: &Beds, parts: &[(&'static str, Part)]) -> Table {
     let mut table = Table::default();
     for (name, part) in parts {
         eprintln!("bench: {name} ...");
+        table.note_load();
         let begin = Instant::now();
         // A task of its own, so that a panic ends one part and not the clean-up of the others.
         let work = tokio::spawn(one(*part, beds.clone()));

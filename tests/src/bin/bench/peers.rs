@@ -18,12 +18,12 @@ use weft_overlay::netlink::namespace::{make_anonymous, make_pinned, release_dire
 use weft_overlay::netlink::{Connection, Executor, Namespace, link};
 use weft_overlay::{Host, PEER_TABLE, PeerRecord, Planner, names};
 
-use crate::kernel_watch::{Entry, Kind, KernelWatch};
+use crate::kernel_watch::KernelWatch;
 use crate::table::{Row, spread};
 
 const PEERS: u32 = 10_000;
 const ROUNDS: usize = 7;
-const SINGLE: u32 = 1_000;
+const SINGLE: u32 = 3_000;
 /// The agent's own pace.
 const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for an entry.
@@ -174,19 +174,9 @@ impl Bed {
             watch.skip();
             let begin = Instant::now();
             let mac = self.tell(EventType::Create, number).await?;
-            let (mut forwarding, mut neighbour) = (None, None);
-            while forwarding.is_none() || neighbour.is_none() {
-                let Entry { at, kind, mac: of } = watch.next(ENTRY_MAX).await?;
-                match kind {
-                    _ if of != mac => {}
-                    Kind::Forwarding => forwarding = Some(at),
-                    Kind::Neighbour => neighbour = Some(at),
-                }
-            }
-            let last = forwarding.max(neighbour).context("both were seen")?;
-            times.push(last - begin);
-            // Off the beat of the reconciler's and the timer's periods.
-            tokio::time::sleep(Duration::from_micros(5_000 + u64::from(number * 7 % 1_000))).await;
+            times.push(watch.both_of(mac, ENTRY_MAX).await? - begin);
+            // Over several of the reconciler's periods, and not in step with them.
+            tokio::time::sleep(Duration::from_millis(4 + u64::from(number * 7 % 3))).await;
         }
         Ok(times)
     }

@@ -68,9 +68,24 @@ impl Row {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
+    loads: Vec<String>,
 }
 
 impl Table {
+    /// Notes how busy the machine is, ourselves included.
+    pub(crate) fn note_load(&mut self) {
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        self.loads.extend(load.split_whitespace().next().map(str::to_owned));
+    }
+
+    /// Says where and under what load this was measured.
+    fn conditions(&self) -> String {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        let (kernel, loads) = (kernel.trim(), self.loads.join(", "));
+        format!("{cores} cores, Linux {kernel}; load of the last minute at each part: {loads}")
+    }
+
     pub(crate) fn add(&mut self, rows: Vec<Row>) {
         self.rows.extend(rows);
     }
@@ -87,6 +102,7 @@ impl Table {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{}", cells.join("  ").trim_end());
         }
+        let _ = writeln!(text, "{}", self.conditions());
         text
     }
 
@@ -96,6 +112,7 @@ impl Table {
         for row in &self.rows {
             let _ = writeln!(text, "| {} |", row.texts().join(" | "));
         }
+        let _ = writeln!(text, "\n{}", self.conditions());
         text
     }
 }
