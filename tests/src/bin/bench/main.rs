@@ -14,6 +14,7 @@ mod process;
 mod table;
 mod throughput;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -113,7 +114,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
         }
     })?;
-    print!("{}", table.text());
+    std::io::stdout().write_all(table.text().as_bytes()).context("the table was not printed")?;
     if let Some(path) = arguments.markdown {
         std::fs::write(&path, table.markdown())
             .with_context(|| format!("`{}` cannot be written", path.display()))?;
