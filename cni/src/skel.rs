@@ -67,6 +67,7 @@ pub struct CmdArgs {
 
 /// What ADD prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a process makes one")]
 pub enum Reply {
     /// A result, printed in its own version.
     Result(CniResult),

@@ -13,7 +13,7 @@ mod plugin;
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use plugin::{ErrorIncompatible, PluginInfo, reconcile};
 
@@ -102,8 +102,9 @@ pub fn decode_conf_version(bytes: &[u8]) -> Result<String, Error> {
         #[serde(default, rename = "cniVersion")]
         version: String,
     }
-    let value: Value = serde_json::from_slice(bytes).map_err(Error::DecodeConfVersion)?;
-    let conf: Conf = serde_json::from_value(fold_keys(value, &["cniVersion"]))
+    let members: Map<String, Value> =
+        serde_json::from_slice(bytes).map_err(Error::DecodeConfVersion)?;
+    let conf: Conf = serde_json::from_value(fold_keys(members, &["cniVersion"]))
         .map_err(Error::DecodeConfVersion)?;
     Ok(if conf.version.is_empty() { UNSTATED.to_owned() } else { conf.version })
 }

@@ -1,9 +1,10 @@
-//! A plugin for the tests, in three characters by the name it is run under.
+//! A plugin for the tests, in several characters by the name it is run under.
 //!
 //! - `noop` does what a debug file says and writes down what it was called with. The file is
 //!   named by `DEBUG=` in CNI_ARGS or `debugFile` in the configuration; `commandLog` in the
 //!   configuration names a file to which every call is appended.
 //! - `sleep` sleeps for a minute, whatever it is asked.
+//! - `delegator` hands every call on to the plugin `ipam.type` of the configuration names.
 //! - `ancient` is a plugin from before VERSION, and speaks 0.1.0.
 
 #![expect(clippy::print_stdout, reason = "a plugin answers on its standard output")]
@@ -13,6 +14,9 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cni::invoke::blocking::{
+    Exec, RawExec, delegate_add, delegate_check, delegate_del, delegate_gc, delegate_status,
+};
 use cni::skel::{CmdArgs, Failure, Plugin, Process, Reply, dispatch};
 use cni::types::{CniResult, Code, NetConf, PluginError};
 use cni::version::{PluginInfo, parse_prev_result};
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("ancient") => ancient(),
+        Some("delegator") => cni::skel::plugin_main(&Delegator),
         _ => noop(),
     }
 }
@@ -190,5 +195,56 @@ impl Plugin for Noop {
 
     fn status(&self, args: &CmdArgs) -> Result<(), PluginError> {
         self.behave("STATUS", args).map(|_| ())
+    }
+}
+
+/// Delegates everything.
+struct Delegator;
+
+/// What answers for a plugin it calls.
+type Delegate = fn(&str, &[u8], &dyn Exec) -> Result<(), cni::Error>;
+
+impl Delegator {
+    fn hand_on(args: &CmdArgs, delegate: Delegate) -> Result<(), PluginError> {
+        delegate(&Self::target(args)?, &args.stdin, &RawExec::default()).map_err(as_object)
+    }
+
+    fn target(args: &CmdArgs) -> Result<String, PluginError> {
+        let conf = NetConf::decode(&args.stdin)
+            .map_err(|error| PluginError::new(Code::DECODING_FAILURE, error.to_string()))?;
+        Ok(conf.ipam.plugin_type)
+    }
+}
+
+fn as_object(error: cni::Error) -> PluginError {
+    let own = || PluginError::new(Code::INTERNAL, error.to_string());
+    error.plugin_error().cloned().unwrap_or_else(own)
+}
+
+impl Plugin for Delegator {
+    fn versions(&self) -> PluginInfo {
+        PluginInfo::all()
+    }
+
+    fn add(&self, args: &CmdArgs) -> Result<Reply, PluginError> {
+        let target = Self::target(args)?;
+        let result = delegate_add(&target, &args.stdin, &RawExec::default()).map_err(as_object)?;
+        Ok(Reply::Result(result))
+    }
+
+    fn check(&self, args: &CmdArgs) -> Result<(), PluginError> {
+        Self::hand_on(args, delegate_check)
+    }
+
+    fn del(&self, args: &CmdArgs) -> Result<(), PluginError> {
+        Self::hand_on(args, delegate_del)
+    }
+
+    fn gc(&self, args: &CmdArgs) -> Result<(), PluginError> {
+        Self::hand_on(args, delegate_gc)
+    }
+
+    fn status(&self, args: &CmdArgs) -> Result<(), PluginError> {
+        Self::hand_on(args, delegate_status)
     }
 }

@@ -5,8 +5,6 @@ use std::io::Write;
 use std::process::{ExitStatus, Output};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
-
 use crate::error::Error;
 use crate::types::{PluginError, fold_keys};
 
@@ -67,8 +65,8 @@ fn failure(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Error {
             Error::Stderr { stderr, status }
         };
     }
-    let decoded = serde_json::from_slice::<Value>(stdout).and_then(|value| {
-        serde_json::from_value::<PluginError>(fold_keys(value, &["code", "msg", "details"]))
+    let decoded = serde_json::from_slice(stdout).and_then(|members| {
+        serde_json::from_value::<PluginError>(fold_keys(members, &["code", "msg", "details"]))
     });
     match decoded {
         // An object with neither is no error object: the plugin printed something else.

@@ -42,7 +42,7 @@ fn encode(bytes: &[u8]) -> String {
 /// The bytes of a text, unless it is no base64; line ends in it are passed over, as Go does.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let symbols: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    if symbols.len() % 4 != 0 {
+    if !symbols.len().is_multiple_of(4) {
         return None;
     }
     let mut bytes = Vec::with_capacity(symbols.len() / 4 * 3);

@@ -21,7 +21,6 @@ use crate::types::CniResult;
 use crate::version::PluginInfo;
 
 /// The calls a runtime makes; each as in [`super::Cni`], errors included.
-#[expect(clippy::missing_errors_doc, reason = "the asynchronous trait has them")]
 pub trait Cni: Send + Sync {
     /// See [`super::Cni::add_network_list`].
     fn add_network_list(

@@ -5,10 +5,9 @@ use serde_json::{Map, Value};
 /// Gives the members of an object the spelling in `known` whatever their case, and drops those
 /// that are `null`, as Go takes both.
 ///
-/// Where a member stands twice in different case, the exact spelling wins. What is no object
-/// passes through.
-pub(crate) fn fold_keys(value: Value, known: &[&str]) -> Value {
-    let Value::Object(members) = value else { return value };
+/// Where a member stands twice in different case, the exact spelling wins. It takes members and
+/// not a value, for serde would read an array as a struct, field by field.
+pub(crate) fn fold_keys(members: Map<String, Value>, known: &[&str]) -> Value {
     let mut exact = Map::new();
     let mut folded = Vec::new();
     for (key, member) in members {
@@ -31,8 +30,8 @@ pub(crate) fn fold_keys(value: Value, known: &[&str]) -> Value {
 /// As [`fold_keys`], for an object and everything in it; for data without free-form parts.
 pub(crate) fn fold_keys_deep(value: Value, known: &[&str]) -> Value {
     match value {
-        Value::Object(_) => {
-            let Value::Object(members) = fold_keys(value, known) else {
+        Value::Object(members) => {
+            let Value::Object(members) = fold_keys(members, known) else {
                 return Value::Object(Map::new());
             };
             let deep = |(key, member)| (key, fold_keys_deep(member, known));
@@ -51,15 +50,19 @@ mod tests {
 
     use super::*;
 
+    fn members(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
     #[test]
     fn keys_of_any_case_become_the_known_ones() {
-        let folded = fold_keys(json!({"TYPE": "x", "Other": 1}), &["type"]);
+        let folded = fold_keys(members(json!({"TYPE": "x", "Other": 1})), &["type"]);
         assert_eq!(folded, json!({"type": "x", "Other": 1}));
     }
 
     #[test]
     fn exact_spelling_wins_over_another_case() {
-        let folded = fold_keys(json!({"TYPE": "x", "type": "y", "zType": 0}), &["type"]);
+        let folded = fold_keys(members(json!({"TYPE": "x", "type": "y"})), &["type"]);
         assert_eq!(folded["type"], "y");
     }
 

@@ -66,16 +66,14 @@ impl NetConf {
     /// # Errors
     /// If the bytes are no JSON object or a member has the wrong type.
     pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut value: Value = serde_json::from_slice(bytes)?;
-        if let Value::Object(members) = &mut value {
-            let name = *KEYS.last().unwrap_or(&"");
-            let listed = members.remove(name).or_else(|| members.remove(FORMER_VALID_ATTACHMENTS));
-            if let Some(list) = listed {
-                let list = if list.is_null() { Value::Array(Vec::new()) } else { list };
-                members.insert(name.to_owned(), list);
-            }
+        let mut members: Map<String, Value> = serde_json::from_slice(bytes)?;
+        let name = *KEYS.last().unwrap_or(&"");
+        let listed = members.remove(name).or_else(|| members.remove(FORMER_VALID_ATTACHMENTS));
+        if let Some(list) = listed {
+            let list = if list.is_null() { Value::Array(Vec::new()) } else { list };
+            members.insert(name.to_owned(), list);
         }
-        serde_json::from_value(fold_keys(value, &KEYS))
+        serde_json::from_value(fold_keys(members, &KEYS))
     }
 }
 

@@ -97,7 +97,9 @@ impl CniResult {
         let version = if version.is_empty() { UNSTATED } else { version };
         let shape = Shape::of(version)
             .ok_or_else(|| Error::UnsupportedResultVersion(version.to_owned()))?;
-        let mut value = fold_keys_deep(value, &KEYS);
+        let members: Map<String, Value> =
+            serde_json::from_value(value).map_err(Error::ParseResult)?;
+        let mut value = fold_keys_deep(Value::Object(members), &KEYS);
         if let (Shape::V020, Value::Object(members)) = (shape, &mut value) {
             members.entry("cniVersion").or_insert_with(|| Value::from(UNSTATED));
         }

@@ -38,7 +38,6 @@ pub struct Route {
     pub scope: Option<i64>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }

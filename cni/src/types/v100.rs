@@ -55,7 +55,6 @@ pub struct Interface {
     pub pci_id: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }

@@ -60,8 +60,8 @@ impl PluginInfo {
     /// [`Error::DecodeVersionInfo`] if the bytes are malformed, [`Error::VersionInfoField`] if a
     /// member is missing.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let value = serde_json::from_slice(bytes).map_err(Error::DecodeVersionInfo)?;
-        let folded = fold_keys(value, &["cniVersion", "supportedVersions"]);
+        let members = serde_json::from_slice(bytes).map_err(Error::DecodeVersionInfo)?;
+        let folded = fold_keys(members, &["cniVersion", "supportedVersions"]);
         let info: Self = serde_json::from_value(folded).map_err(Error::DecodeVersionInfo)?;
         if info.cni_version.is_empty() {
             return Err(Error::VersionInfoField("cniVersion"));
