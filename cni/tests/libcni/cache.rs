@@ -117,6 +117,9 @@ fn missing_entry_is_no_error() {
     assert_eq!(bench.cni.get_network_cached_result(&network, &pod()).unwrap(), None);
     assert_eq!(bench.cni.get_network_cached_config(&network, &pod()).unwrap(), None);
     assert_eq!(bench.cni.get_cached_attachments(None).unwrap(), []);
+    // Nor is an entry that has no result.
+    bench.plant("cachetest", &pod(), entry("cachetest", &pod(), &json!(null)));
+    assert_eq!(bench.cni.get_network_cached_result(&network, &pod()).unwrap(), None);
 }
 
 #[test]

@@ -131,6 +131,24 @@ async fn input_larger_than_a_pipe_to_a_plugin_that_does_not_read_is_no_deadlock(
 }
 
 #[tokio::test]
+async fn plugin_whose_file_stays_busy_never_counts_as_one_that_succeeded_silently() {
+    let bench = Bench::new();
+    let path = bench.bin().join("busy");
+    std::fs::copy(PLUGIN, &path).unwrap();
+    let written = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    // Linux 6.11 and 6.12 execute files that are being written; there it answers at once.
+    match get_version_info(&path, &RawExec::default()).await {
+        Ok(info) => assert!(info.lists("1.1.0")),
+        Err(Error::Execute { cause, .. }) => {
+            assert_eq!(cause.kind(), std::io::ErrorKind::ExecutableFileBusy);
+        }
+        Err(other) => panic!("{other}"),
+    }
+    drop(written);
+    assert!(get_version_info(&path, &RawExec::default()).await.unwrap().lists("1.1.0"));
+}
+
+#[tokio::test]
 async fn result_is_decoded_and_arguments_pass_through() {
     let exec = Scripted::answering(r#"{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}"#);
     let args = CniArgs::Call(Args { command: "ADD".into(), ..Args::default() });

@@ -9,6 +9,7 @@ mod cache;
 mod conf;
 mod conf_list;
 mod gc;
+mod hostile;
 mod invoke;
 mod list;
 mod noop;
