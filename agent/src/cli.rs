@@ -84,6 +84,7 @@ pub enum Command {
     Endpoint(EndpointArgs),
     Ipam(IpamArgs),
     Table(TableArgs),
+    Lab(LabArgs),
     Completions(CompletionsArgs),
 }
 

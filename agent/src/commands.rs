@@ -11,6 +11,7 @@ mod endpoint;
 mod init;
 mod ipam;
 mod join;
+mod lab;
 mod leave;
 mod members;
 mod network;
@@ -91,6 +92,7 @@ where
         Command::Endpoint(args) => endpoint::exec(args.command).await,
         Command::Ipam(args) => ipam::exec(args.command).await,
         Command::Table(args) => table::exec(args.command).await,
+        Command::Lab(args) => lab::exec(args.command).await,
         Command::Completions(args) => completions::exec(&args),
     }
 }

@@ -9,59 +9,78 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use weft_api::control::{Check, MemberResource, MemberState, NetworkResource};
 
-/// Something the kernel has to be able to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Feature {
-    /// Network namespaces.
-    Namespaces,
-    /// Bridges.
-    Bridge,
-    /// VXLAN devices.
-    Vxlan,
-    /// Veth pairs.
-    Veth,
-    /// nftables, for the way out.
-    Nftables,
+/// Judges something the kernel has to be able to do, by what came of trying it. A kernel without
+/// nftables or IPv6 tunnels still carries networks that need neither.
+pub fn kernel(feature: &str, tried: Result<(), String>) -> Check {
+    let name = format!("kernel {feature}");
+    let Err(error) = tried else { return Check::ok(name, "works") };
+    if feature.contains("nftables") {
+        let hint = "modprobe nf_tables; without it networks need --internal, there is no way out";
+        return Check::warn(name, error, hint);
+    }
+    if feature.contains("IPv6") {
+        return Check::warn(name, error, "only an underlay of IPv6 needs it");
+    }
+    let hint = "modprobe bridge veth vxlan, or use a kernel with CONFIG_BRIDGE, CONFIG_VETH and \
+                CONFIG_VXLAN";
+    Check::fail(name, error, hint)
 }
 
-impl Feature {
-    /// All features.
-    pub const ALL: [Self; 5] =
-        [Self::Namespaces, Self::Bridge, Self::Vxlan, Self::Veth, Self::Nftables];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Namespaces => "namespaces",
-            Self::Bridge => "bridge",
-            Self::Vxlan => "vxlan",
-            Self::Veth => "veth",
-            Self::Nftables => "nftables",
-        }
+/// Judges what stands in the way of forwarded packets: other people's chains that drop.
+pub fn obstacle(chain: &str, open: bool) -> Check {
+    let name = format!("firewall {chain}");
+    if open {
+        return Check::ok(name, "drops forwarded packets; our accept rules stand in it");
     }
-
-    const fn hint(self) -> &'static str {
-        match self {
-            Self::Namespaces => "use a kernel with CONFIG_NET_NS, and run with CAP_SYS_ADMIN",
-            Self::Bridge => "modprobe bridge, or use a kernel with CONFIG_BRIDGE",
-            Self::Vxlan => "modprobe vxlan, or use a kernel with CONFIG_VXLAN",
-            Self::Veth => "modprobe veth, or use a kernel with CONFIG_VETH",
-            Self::Nftables => {
-                "modprobe nf_tables; without it networks need --internal, there is no way out"
-            }
-        }
-    }
+    Check::warn(
+        name,
+        "drops forwarded packets, and its table is not one we write to",
+        "let packets from and to the links `weft-*` through, or endpoints have no way out",
+    )
 }
 
-/// Judges a kernel feature by what came of trying it.
-pub fn kernel(feature: Feature, tried: Result<(), String>) -> Check {
-    let name = format!("kernel {}", feature.name());
-    match (tried, feature) {
-        (Ok(()), _) => Check::ok(name, "works"),
-        (Err(error), Feature::Nftables) => Check::warn(name, error, feature.hint()),
-        (Err(error), Feature::Namespaces | Feature::Bridge | Feature::Vxlan | Feature::Veth) => {
-            Check::fail(name, error, feature.hint())
-        }
+/// Judges whether pinned namespaces outlive the agent: in a mount namespace of its own they go
+/// with it, and so does the traffic.
+pub fn pins(own: Option<u64>, first: Option<u64>, shared: bool) -> Check {
+    if own.is_some() && own == first {
+        return Check::ok("mounts", "namespaces are pinned on the host and outlive the agent");
     }
+    if shared {
+        return Check::ok("mounts", "the run directory is shared with the host");
+    }
+    Check::warn(
+        "mounts",
+        "the agent has mounts of its own: networks go down when it stops",
+        "start it in the host's mount namespace (`nsenter --net`, not `ip netns exec`), or share \
+         the run directory",
+    )
+}
+
+/// Judges what the agent raised alarms about.
+pub fn alarms(alarms: impl IntoIterator<Item = (String, u64)>) -> Vec<Check> {
+    alarms
+        .into_iter()
+        .map(|(alarm, times)| {
+            let detail = format!("{alarm} ({times} times)");
+            Check::fail("alarm", detail, "read docs/OPERATIONS.md, Alarms")
+        })
+        .collect()
+}
+
+/// Judges the data path by what the kernel refused and which addresses two endpoints claim.
+pub fn data_path(failed: u64, last: Option<&str>, conflicts: &[String]) -> Vec<Check> {
+    let mut checks = vec![match last {
+        Some(last) if failed > 0 => Check::warn(
+            "data path",
+            format!("the kernel refused {failed} operations, at last: {last}"),
+            "the agent tries again every few seconds; its log says more",
+        ),
+        Some(_) | None => Check::ok("data path", "the kernel took everything"),
+    }];
+    checks.extend(conflicts.iter().map(|conflict| {
+        Check::warn("conflict", conflict.clone(), "detach one of the two endpoints")
+    }));
+    checks
 }
 
 /// Bits of the capability sets in `/proc/PID/status` (`capability.h`).

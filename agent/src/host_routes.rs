@@ -6,6 +6,7 @@ use std::time::Instant;
 use bincode::config::standard;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
+use weft_api::NodeId;
 use weft_networkdb::{FactError, FactKind, Join, JoinError, Joined, MemberState};
 use weft_overlay::netlink::connection::Connection;
 use weft_overlay::netlink::namespace::Namespace;
@@ -106,18 +107,24 @@ pub fn publish(node: &mut Node, routes: &[IpNetwork], now: Instant) -> Result<()
 
 /// Returns the routes and name servers of all hosts that may run.
 pub fn of_all(node: &Node) -> Vec<IpNetwork> {
-    let gone: std::collections::BTreeSet<_> = node
-        .db()
-        .members()
-        .filter(|member| matches!(member.state, MemberState::Left | MemberState::Forgotten))
-        .map(|member| member.id.as_bytes().to_vec())
-        .collect();
-    node.db()
-        .facts(FactKind::HOST_ROUTES)
-        .filter(|(subject, _)| !gone.contains(*subject))
-        .filter_map(|(_, bytes)| decode(bytes).ok())
-        .flat_map(|fact| fact.routes)
+    facts(node).flat_map(|(_, routes)| routes).collect()
+}
+
+/// Returns the routes and name servers of all hosts that may run, each with its host's name.
+pub fn by_host(node: &Node) -> Vec<(String, IpNetwork)> {
+    facts(node)
+        .flat_map(|(member, routes)| routes.into_iter().map(move |route| (member.clone(), route)))
         .collect()
+}
+
+/// The facts of members that have neither left nor been forgotten, with the members' names.
+fn facts(node: &Node) -> impl Iterator<Item = (String, Vec<IpNetwork>)> + '_ {
+    node.db().facts(FactKind::HOST_ROUTES).filter_map(|(subject, bytes)| {
+        let id = NodeId::from_bytes(subject.try_into().ok()?);
+        let member = node.db().member(id)?;
+        let gone = matches!(member.state, MemberState::Left | MemberState::Forgotten);
+        (!gone).then(|| Some((member.name.clone(), decode(bytes).ok()?.routes)))?
+    })
 }
 
 #[cfg(test)]

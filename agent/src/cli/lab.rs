@@ -1,6 +1,10 @@
 //! `weft lab`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
+
+use crate::lab::DEFAULT_NAME;
 
 /// A multi-host testbed in network namespaces of this one machine.
 ///
@@ -28,20 +32,26 @@ pub enum LabCommand {
 }
 
 /// How large a testbed is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct LabShape {
     /// Hosts
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
-    pub nodes: u8,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=64))]
+    pub nodes: u32,
     /// Overlay networks
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
-    pub networks: u8,
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub networks: u32,
     /// Endpoints on each host in each network
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
-    pub endpoints: u8,
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub endpoints: u32,
     /// Give the networks IPv6, too
     #[arg(long)]
     pub ipv6: bool,
+    /// Let the hosts reach each other by IPv6
+    #[arg(long)]
+    pub underlay_ipv6: bool,
+    /// Start this program as the agents, rather than the one that runs
+    #[arg(long, value_name = "PROGRAM", value_hint = clap::ValueHint::ExecutablePath)]
+    pub weft_bin: Option<PathBuf>,
 }
 
 /// Builds a testbed, measures it, prints the result, and removes it, also on Ctrl-C.
@@ -59,6 +69,9 @@ pub struct LabRunArgs {
     /// How large it is.
     #[command(flatten)]
     pub shape: LabShape,
+    /// Name of the testbed; another one for each that runs at the same time
+    #[arg(long, value_name = "NAME", default_value_t = format!("{DEFAULT_NAME}-{}", std::process::id()), hide_default_value = true)]
+    pub name: String,
     /// Print one JSON object, for programs
     #[arg(long)]
     pub json: bool,
@@ -71,9 +84,16 @@ pub struct LabUpArgs {
     /// How large it is.
     #[command(flatten)]
     pub shape: LabShape,
+    /// Name to remove it by
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME)]
+    pub name: String,
 }
 
 /// Removes the testbed that `weft lab up` left standing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  weft lab down")]
-pub struct LabDownArgs {}
+pub struct LabDownArgs {
+    /// The name it was given
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME)]
+    pub name: String,
+}

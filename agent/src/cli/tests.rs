@@ -2,13 +2,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use super::*;
 
-/// The whole command, `lab` included, whichever crate part runs it.
 fn command() -> clap::Command {
-    let command = Cli::command();
-    if command.find_subcommand("lab").is_some() {
-        return command;
-    }
-    command.subcommand(LabArgs::augment_args(clap::Command::new("lab")))
+    Cli::command()
 }
 
 fn walk(command: &clap::Command, path: &str, visit: &mut dyn FnMut(&clap::Command, &str)) {
@@ -146,7 +141,9 @@ fn the_lab_has_the_shape_of_the_demo_by_default() {
     let LabCommand::Run(run) = LabArgs::from_arg_matches(&matches).unwrap().command else {
         panic!("not run");
     };
-    assert_eq!(run.shape, LabShape { nodes: 3, networks: 2, endpoints: 2, ipv6: true });
+    let LabShape { nodes, networks, endpoints, ipv6, underlay_ipv6, weft_bin } = run.shape;
+    assert_eq!((nodes, networks, endpoints), (3, 2, 2));
+    assert!(ipv6 && !underlay_ipv6 && weft_bin.is_none());
 }
 
 #[test]

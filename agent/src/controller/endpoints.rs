@@ -19,6 +19,10 @@ use crate::control::{Answer, EndpointRef, NetworkRef, resolve};
 use crate::ipam_driver::{ENDPOINT, RANGE};
 use crate::overlay_driver::options::STAMP;
 
+/// The table of endpoint names. Key: a name; value: the endpoint's id in text. A name is refused
+/// while an entry of any node has it.
+pub(super) const NAMES_TABLE: &str = "endpoint_names";
+
 /// Longest name of an endpoint, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
@@ -121,6 +125,23 @@ impl Controller {
             let _turn = self.lock_network(definition.id).await;
             self.use_network(definition).await?
         };
+        self.claim_name(definition, id, name).await?;
+        let made = self.make_named(driver, definition, id, name, wanted, request).await;
+        if made.is_err() {
+            self.release_name(definition.id, name).await;
+        }
+        made
+    }
+
+    async fn make_named(
+        &self,
+        driver: Arc<dyn Driver>,
+        definition: &Definition,
+        id: EndpointId,
+        name: &str,
+        wanted: &Wanted<'_>,
+        request: EndpointCreate,
+    ) -> Answer<Endpoint> {
         let ipam = self.registry.ipam(&definition.ipam).ok_or_else(|| {
             ControlError::not_found(format!(
                 "IPAM driver `{}` is not on this node",
@@ -133,6 +154,45 @@ impl Controller {
             self.give_back(&*ipam, &allocated).await;
         }
         made
+    }
+
+    /// Takes a name in the whole network, as far as this node has heard of it.
+    async fn claim_name(&self, definition: &Definition, id: EndpointId, name: &str) -> Answer<()> {
+        let network = definition.id;
+        let key = name.to_owned();
+        let value = id.to_string().into_bytes();
+        let taken = self
+            .node(move |node, now| {
+                let created =
+                    node.with_db(now, |db| db.create_entry(network, NAMES_TABLE, &key, value, now));
+                let owner = node.db().entry(network, NAMES_TABLE, &key).map(|entry| entry.owner);
+                match created {
+                    Err(weft_networkdb::TableError::Exists { .. }) => Ok(owner),
+                    Err(error) => Err(super::table_error(error)),
+                    Ok(()) => Ok(None),
+                }
+            })
+            .await??;
+        let Some(owner) = taken else { return Ok(()) };
+        let owner = self.node_names().await.remove(&owner).unwrap_or_else(|| owner.short());
+        Err(ControlError::conflict(format!(
+            "endpoint `{name}` exists already in network `{}`, on node `{owner}`",
+            definition.name
+        ))
+        .with_hint("take another --name"))
+    }
+
+    async fn release_name(&self, network: weft_api::NetworkId, name: &str) {
+        let key = name.to_owned();
+        let released = self
+            .node(move |node, now| {
+                node.with_db(now, |db| db.delete_entry(network, NAMES_TABLE, &key, now))
+            })
+            .await;
+        if let Ok(Err(error)) = released {
+            // Another node's entry of that name superseded this one.
+            tracing::debug!(%error, name, "name not released");
+        }
     }
 
     async fn make_allocated(
@@ -261,6 +321,7 @@ impl Controller {
                 self.give_back(&*ipam, &allocated_of(definition, &endpoint)).await;
             }
         }
+        self.release_name(network, &endpoint.name).await;
         let id = endpoint.id;
         self.core(move |core, _| core.persist([Endpoint::removal(id)])).await?;
         self.inventory().remove(id);

@@ -1,13 +1,14 @@
 //! Start and end of a membership, as the controller lives them: adoption of what an earlier start
 //! left in the kernel, and what follows when the node leaves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weft_api::{EndpointId, NetworkId};
 use weft_ipam::Purpose;
 
 use super::Controller;
-use super::endpoints::endpoint_options;
+use super::endpoints::{NAMES_TABLE, endpoint_options};
 use super::inventory::Endpoint;
 use crate::control::Answer;
 use crate::overlay_driver::NETWORK_TYPE;
@@ -109,15 +110,15 @@ impl Controller {
     /// Gives back what a crash left without an endpoint: allocations, own peer entries and
     /// attachments.
     async fn release_orphans(&self) -> Answer<usize> {
-        let endpoints: std::collections::BTreeSet<EndpointId> =
+        let endpoints: BTreeSet<EndpointId> =
             self.inventory().endpoints().map(|endpoint| endpoint.id).collect();
-        let joined: std::collections::BTreeSet<String> = self
+        let joined: BTreeSet<String> = self
             .inventory()
             .endpoints()
             .filter(|endpoint| endpoint.sandbox.is_some())
             .map(|endpoint| endpoint.id.to_string())
             .collect();
-        let used: std::collections::BTreeSet<NetworkId> =
+        let used: BTreeSet<NetworkId> =
             self.inventory().endpoints().map(|endpoint| endpoint.network).collect();
         self.node(move |node, now| {
             let mut orphans = 0;
@@ -131,11 +132,13 @@ impl Controller {
             }
             let own = node.id();
             for network in node.db().own_attachments() {
-                let stray: Vec<_> = node
-                    .db()
-                    .walk_counting(network, weft_overlay::PEER_TABLE)
+                let peers = node.db().walk_counting(network, weft_overlay::PEER_TABLE);
+                let names = node.db().walk_counting(network, NAMES_TABLE);
+                let stray: Vec<_> = peers
                     .into_iter()
-                    .filter(|entry| entry.owner == own && !joined.contains(&*entry.key))
+                    .filter(|entry| !joined.contains(&*entry.key))
+                    .chain(names.into_iter().filter(|entry| !named(&endpoints, &entry.value)))
+                    .filter(|entry| entry.owner == own)
                     .collect();
                 for entry in stray {
                     orphans += 1;
@@ -175,7 +178,7 @@ impl Controller {
         self.registrations.clear();
         let endpoints = self.inventory().clear();
         let Some(driver) = self.registry.network(NETWORK_TYPE) else { return };
-        let mut networks = std::collections::BTreeSet::new();
+        let mut networks = BTreeSet::new();
         for endpoint in endpoints {
             networks.insert(endpoint.network);
             if endpoint.sandbox.is_some()
@@ -200,4 +203,12 @@ impl Controller {
             tracing::warn!(%error, "host routes were not told");
         }
     }
+}
+
+/// Tells whether an entry of the names' table is that of an endpoint of this node.
+fn named(endpoints: &BTreeSet<EndpointId>, value: &[u8]) -> bool {
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .is_some_and(|id| endpoints.contains(&id))
 }

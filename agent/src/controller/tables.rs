@@ -141,10 +141,30 @@ impl Controller {
             table: query.table.clone(),
             ..WatchFilter::default()
         };
-        let (id, mut events) =
-            self.core(move |core, _| core.watch(filter)).await?.ok_or_else(super::no_cluster)?;
+        let network = definition.id;
+        // One call, so no change falls between what there is and what follows.
+        let (id, mut events, present) = self
+            .core(move |core, _| {
+                let (id, events) = core.watch(filter)?;
+                let db = core.node()?.db();
+                let tables = query.table.map_or_else(
+                    || db.tables(network).iter().map(ToString::to_string).collect(),
+                    |table| vec![table],
+                );
+                let present: Vec<_> =
+                    tables.iter().flat_map(|table| db.walk(network, table)).collect();
+                Some((id, events, present))
+            })
+            .await?
+            .ok_or_else(super::no_cluster)?;
         let (lines, receiver) = mpsc::channel(LINES_QUEUED_MAX);
         tokio::spawn(async move {
+            for entry in present {
+                let line = WatchLine::Event(self.present_resource(&definition, &entry));
+                if lines.send(line).await.is_err() {
+                    break;
+                }
+            }
             loop {
                 let event = tokio::select! {
                     event = events.recv() => event,
@@ -194,6 +214,10 @@ impl Controller {
                     "use 1 to {TABLE_BYTES_MAX} printable letters, without a slash"
                 )));
         }
+        if table == super::endpoints::NAMES_TABLE {
+            return Err(ControlError::forbidden(format!("table `{table}` belongs to Weft"))
+                .with_hint("write to a table of another name"));
+        }
         if table == weft_overlay::PEER_TABLE
             || self.registrations.tables(definition.id).iter().any(|name| name == table)
         {
@@ -218,6 +242,19 @@ impl Controller {
             value: TableValue::from_bytes(&entry.value),
             owner: entry.owner,
             owner_name: names.get(&entry.owner).cloned(),
+            decoded: self.decoded(definition, &entry.table, &entry.key, &entry.value),
+        }
+    }
+
+    fn present_resource(&self, definition: &Definition, entry: &Entry) -> TableEvent {
+        TableEvent {
+            event: TableEventKind::Create,
+            network: entry.network,
+            table: entry.table.to_string(),
+            key: entry.key.to_string(),
+            value: Some(TableValue::from_bytes(&entry.value)),
+            prev: None,
+            owner: entry.owner,
             decoded: self.decoded(definition, &entry.table, &entry.key, &entry.value),
         }
     }

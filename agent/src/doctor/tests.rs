@@ -40,19 +40,43 @@ fn member(name: &str, state: MemberState) -> MemberResource {
 }
 
 #[test]
-fn a_missing_feature_fails_unless_only_the_way_out_needs_it() {
-    for feature in Feature::ALL {
+fn a_missing_feature_fails_unless_a_network_can_do_without() {
+    for (feature, expected) in [
+        ("bridge", CheckStatus::Fail),
+        ("VXLAN over IPv4", CheckStatus::Fail),
+        ("VXLAN over IPv6", CheckStatus::Warn),
+        ("routing rules and masquerade by nftables", CheckStatus::Warn),
+    ] {
         assert_eq!(kernel(feature, Ok(())).status, CheckStatus::Ok);
         let check = kernel(feature, Err("not supported".to_owned()));
-        let expected = match feature {
-            Feature::Nftables => CheckStatus::Warn,
-            Feature::Namespaces | Feature::Bridge | Feature::Vxlan | Feature::Veth => {
-                CheckStatus::Fail
-            }
-        };
-        assert_eq!(check.status, expected);
+        assert_eq!(check.status, expected, "{feature}");
         assert!(check.hint.is_some());
     }
+}
+
+#[test]
+fn pins_in_a_mount_namespace_of_its_own_are_warned_of() {
+    assert_eq!(pins(Some(1), Some(1), false).status, CheckStatus::Ok);
+    assert_eq!(pins(Some(2), Some(1), true).status, CheckStatus::Ok);
+    assert_eq!(pins(Some(2), Some(1), false).status, CheckStatus::Warn);
+    assert_eq!(pins(None, None, false).status, CheckStatus::Warn);
+}
+
+#[test]
+fn what_drops_forwarded_packets_is_named() {
+    assert_eq!(obstacle("ip filter FORWARD", true).status, CheckStatus::Ok);
+    let check = obstacle("inet mine forward", false);
+    assert_eq!(check.status, CheckStatus::Warn);
+    assert_eq!(check.check, "firewall inet mine forward");
+}
+
+#[test]
+fn refusals_conflicts_and_alarms_show() {
+    assert_eq!(data_path(0, None, &[]).len(), 1);
+    let checks = data_path(2, Some("no such device"), &["10.0.0.2 twice".to_owned()]);
+    assert!(checks.iter().all(|check| check.status == CheckStatus::Warn));
+    assert_eq!(checks.len(), 2);
+    assert_eq!(alarms([("cloned".to_owned(), 3)])[0].status, CheckStatus::Fail);
 }
 
 #[test]

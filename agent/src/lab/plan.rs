@@ -1,6 +1,7 @@
 //! What a lab consists of, decided before anything is made: names, addresses, paths.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
@@ -11,15 +12,15 @@ use crate::failure::Failure;
 /// Name of a lab that was not given one.
 pub const DEFAULT_NAME: &str = "weft-lab";
 /// Nodes of a lab that was not told how many.
-pub const DEFAULT_NODES: u8 = 3;
+pub const DEFAULT_NODES: u32 = 3;
 /// Networks of a lab that was not told how many.
-pub const DEFAULT_NETWORKS: u8 = 2;
+pub const DEFAULT_NETWORKS: u32 = 2;
 /// Endpoints a node has in each network of a lab that was not told how many.
-pub const DEFAULT_ENDPOINTS: u8 = 2;
+pub const DEFAULT_ENDPOINTS: u32 = 2;
 
-const NODES_MAX: u8 = 64;
-const NETWORKS_MAX: u8 = 32;
-const ENDPOINTS_MAX: u8 = 32;
+const NODES_MAX: u32 = 64;
+const NETWORKS_MAX: u32 = 32;
+const ENDPOINTS_MAX: u32 = 32;
 /// Each endpoint is a namespace, and pairs grow with its square.
 const ENDPOINTS_TOTAL_MAX: usize = 512;
 const NAME_MAX: usize = 32;
@@ -55,11 +56,11 @@ pub enum Inside {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Size {
     /// Hosts, each with an agent.
-    pub nodes: u8,
+    pub nodes: u32,
     /// Overlay networks.
-    pub networks: u8,
+    pub networks: u32,
     /// Endpoints of each network on each host.
-    pub endpoints: u8,
+    pub endpoints: u32,
     /// Addresses inside the networks.
     pub inside: Inside,
     /// Addresses between the hosts.
@@ -81,7 +82,8 @@ impl Default for Size {
 impl Size {
     /// Returns how many endpoints there will be in all.
     pub fn endpoints_total(&self) -> usize {
-        usize::from(self.nodes) * usize::from(self.networks) * usize::from(self.endpoints)
+        let all = u64::from(self.nodes) * u64::from(self.networks) * u64::from(self.endpoints);
+        usize::try_from(all).unwrap_or(usize::MAX)
     }
 
     /// Checks that such a lab can be made and says something.
@@ -181,10 +183,10 @@ impl Plan {
     pub(super) fn new(directory: &Path, size: &Size) -> Self {
         let pins = directory.join("ns");
         let hosts = (1..=size.nodes).map(|number| host(directory, number, size.underlay));
-        let networks: Vec<_> = (0..usize::from(size.networks)).map(network_name).collect();
+        let networks: Vec<_> = (0..size.networks as usize).map(network_name).collect();
         let mut endpoints = Vec::with_capacity(size.endpoints_total());
         for (network, network_name) in networks.iter().enumerate() {
-            for host in 0..usize::from(size.nodes) {
+            for host in 0..size.nodes as usize {
                 for number in 1..=size.endpoints {
                     let name = format!("{network_name}-h{}-{number}", host + 1);
                     let namespace = pins.join(&name);
@@ -215,7 +217,33 @@ impl Plan {
     }
 }
 
-fn host(directory: &Path, number: u8, underlay: Underlay) -> HostPlan {
+/// A file in each lab's directory, so that no other directory is removed as one.
+const MARK: &str = ".weft-lab";
+
+/// Marks a directory as a lab's.
+pub(super) fn mark(directory: &Path) -> Result<(), Failure> {
+    std::fs::write(directory.join(MARK), "").map_err(|error| {
+        Failure::failed(format!("`{}` cannot be written: {error}", directory.display()))
+    })
+}
+
+/// Tells whether a directory is a lab's, and root's own.
+pub(super) fn is_lab(directory: &Path) -> bool {
+    let is_ours = std::fs::symlink_metadata(directory)
+        .is_ok_and(|found| found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw());
+    is_ours && directory.join(MARK).is_file()
+}
+
+/// Returns the names of all labs there are, also of those whose maker was killed.
+pub(super) fn labs() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return Vec::new() };
+    let labs = entries.flatten().filter(|entry| is_lab(&entry.path()));
+    let mut names: Vec<_> = labs.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn host(directory: &Path, number: u32, underlay: Underlay) -> HostPlan {
     let name = format!("h{number}");
     let own = directory.join(&name);
     HostPlan {
@@ -228,18 +256,18 @@ fn host(directory: &Path, number: u8, underlay: Underlay) -> HostPlan {
     }
 }
 
-fn underlay_address(number: u8, underlay: Underlay) -> IpNetwork {
+fn underlay_address(number: u32, underlay: Underlay) -> IpNetwork {
     let (address, length): (IpAddr, u8) = match underlay {
         Underlay::V4 => {
             let [a, b] = UNDERLAY4;
-            (Ipv4Addr::new(a, b, 0, number).into(), 24)
+            (Ipv4Addr::new(a, b, (number >> 8) as u8, number as u8).into(), 16)
         }
         Underlay::V6 => {
             let [a, b, c, d] = UNDERLAY6;
-            (Ipv6Addr::new(a, b, c, d, 0, 0, 0, number.into()).into(), 64)
+            (Ipv6Addr::new(a, b, c, d, 0, 0, 0, number as u16).into(), 64)
         }
     };
-    IpNetwork::new(address, length).expect("24 and 64 are lengths of prefixes")
+    IpNetwork::new(address, length).expect("16 and 64 are lengths of prefixes")
 }
 
 fn network_name(index: usize) -> String {

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -29,25 +30,28 @@ impl Progress {
 
     /// Begins a step. It ends as failed unless [`Step::done`] is called. Needs a tokio runtime.
     pub(super) fn step(self, what: impl Into<String>) -> Step {
-        let shown = std::sync::Arc::new(Shown {
+        let shown = Arc::new(Shown {
             what: what.into(),
             total: AtomicUsize::new(0),
             reached: AtomicUsize::new(0),
             begin: Instant::now(),
+            ended: Mutex::new(false),
         });
         let spinner = match self {
             Self::Live => {
                 let shown = shown.clone();
                 Some(tokio::spawn(async move {
                     for frame in FRAMES.iter().cycle() {
-                        say(&format!("\r\x1b[K\x1b[36m{frame}\x1b[0m {}", shown.line()));
+                        if !shown.spin(frame) {
+                            break;
+                        }
                         tokio::time::sleep(FRAME).await;
                     }
                 }))
             }
             Self::Plain | Self::Quiet => None,
         };
-        Step { progress: self, shown, spinner, outcome: Outcome::Failed }
+        Step { progress: self, shown, spinner, outcome: Outcome::Failed(String::new()) }
     }
 
     /// Says a line of its own.
@@ -64,9 +68,20 @@ struct Shown {
     total: AtomicUsize,
     reached: AtomicUsize,
     begin: Instant,
+    ended: Mutex<bool>,
 }
 
 impl Shown {
+    /// Shows the line with a frame of the spinner; false once the step has ended, whose last line
+    /// must not be written over.
+    fn spin(&self, frame: &str) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ended {
+            say(&format!("\r\x1b[K\x1b[36m{frame}\x1b[0m {}", self.line()));
+        }
+        !*ended
+    }
+
     fn line(&self) -> String {
         let (reached, total) =
             (self.reached.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
@@ -80,14 +95,14 @@ impl Shown {
 /// One step under way.
 pub(super) struct Step {
     progress: Progress,
-    shown: std::sync::Arc<Shown>,
+    shown: Arc<Shown>,
     spinner: Option<JoinHandle<()>>,
     outcome: Outcome,
 }
 
 enum Outcome {
     Done(String),
-    Failed,
+    Failed(String),
 }
 
 impl Step {
@@ -106,24 +121,52 @@ impl Step {
     pub(super) fn done(mut self, found: impl Into<String>) {
         self.outcome = Outcome::Done(found.into());
     }
+
+    /// Ends the step, well or not; `found` says what came of it.
+    pub(super) fn judged(mut self, good: Verdict, found: impl Into<String>) {
+        self.outcome = match good {
+            Verdict::Held => Outcome::Done(found.into()),
+            Verdict::Broken => Outcome::Failed(found.into()),
+        };
+    }
+}
+
+/// Whether what a step looked at is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is.
+    Held,
+    /// It is not.
+    Broken,
+}
+
+impl Verdict {
+    /// Judges by how many things are not as they should be.
+    pub(super) const fn of(broken: usize) -> Self {
+        if broken == 0 { Self::Held } else { Self::Broken }
+    }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
+        *self.shown.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         if let Some(spinner) = self.spinner.take() {
             spinner.abort();
         }
         let took = self.shown.begin.elapsed().as_millis();
         let (mark, colour, found) = match &self.outcome {
             Outcome::Done(found) => ("✓", 32, found.as_str()),
-            Outcome::Failed => ("✗", 31, ""),
+            Outcome::Failed(found) => ("✗", 31, found.as_str()),
         };
         let line = self.shown.line();
         match self.progress {
             Progress::Live => say(&format!(
-                "\r\x1b[K\x1b[{colour}m{mark}\x1b[0m {line:<34} {found}  \x1b[2m{took} ms\x1b[0m\n"
+                "\r\x1b[K\x1b[{colour}m{mark}\x1b[0m {line:<32} \x1b[2m{took:>6} ms\x1b[0m  {found}\n"
             )),
-            Progress::Plain => say(&format!("{mark} {line:<34} {found}  {took} ms\n")),
+            Progress::Plain => {
+                let text = format!("{mark} {line:<32} {took:>6} ms  {found}");
+                say(&format!("{}\n", text.trim_end()));
+            }
             Progress::Quiet => {}
         }
     }

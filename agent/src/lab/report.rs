@@ -85,7 +85,8 @@ impl fmt::Display for Report {
         let Self { nodes, networks, endpoints, .. } = self;
         writeln!(f, "{nodes} hosts, {networks} networks, {endpoints} endpoints")?;
         let pairs = format!("{} of {}", self.reachable_pairs, self.expected_pairs);
-        let kinds = if self.ipv6 { "pairs that answer (v4, v6, full)" } else { "pairs that answer" };
+        let kinds =
+            if self.ipv6 { "pairs that answer (v4, v6, full)" } else { "pairs that answer" };
         row(f, self.reachable_pairs == self.expected_pairs, kinds, pairs)?;
         let leaked = self.leaked_pairs;
         row(f, leaked == 0, "pairs across networks that answer", leaked.to_string())?;
