@@ -16,7 +16,7 @@ impl Host for FixedHost {
     }
 
     fn current_dir(&self) -> PathBuf {
-        PathBuf::from("/work")
+        PathBuf::from("/srv")
     }
 }
 
@@ -133,8 +133,8 @@ fn every_key_can_be_given_by_the_environment() {
 #[test]
 fn a_relative_path_starts_where_the_agent_was_started() {
     let config = resolve("run_dir = \"r\"\ndata_dir = \"d\"").unwrap();
-    assert_eq!(config.socket, Path::new("/work/r/weft.sock"));
-    assert_eq!(config.data_dir, Path::new("/work/d"));
+    assert_eq!(config.socket, Path::new("/srv/r/weft.sock"));
+    assert_eq!(config.data_dir, Path::new("/srv/d"));
 }
 
 #[test]

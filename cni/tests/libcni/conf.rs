@@ -118,7 +118,8 @@ fn injection_refuses_what_is_no_object_no_key_and_no_value() {
 
 #[test]
 fn injection_adds_and_replaces_and_keeps_the_rest() {
-    let expected = json!({"name": "some-plugin", "type": "t", "big": 9_007_199_254_740_993_i64, "test": "test"});
+    let big = 9_007_199_254_740_993_i64;
+    let expected = json!({"name": "some-plugin", "type": "t", "big": big, "test": "test"});
     assert_eq!(injected(&[("test", json!("test"))]), expected);
     assert_eq!(injected(&[("test", json!("old")), ("test", json!("test"))]), expected);
     assert_eq!(injected(&[("name", json!("changed"))])["name"], "changed");

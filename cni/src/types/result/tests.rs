@@ -24,7 +24,10 @@ fn v110() -> Value {
         ],
         "routes": [
             {"dst": "15.5.6.0/24", "gw": "15.5.6.8"},
-            {"dst": "1111:dddd::/80", "gw": "1111:dddd::aaaa", "mtu": 1400, "table": 50, "scope": 253}
+            {
+                "dst": "1111:dddd::/80", "gw": "1111:dddd::aaaa",
+                "mtu": 1400, "table": 50, "scope": 253
+            }
         ],
         "dns": {
             "nameservers": ["1.2.3.4", "1::cafe"], "domain": "acompany.com",
