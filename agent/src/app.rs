@@ -147,7 +147,13 @@ impl App {
             Ok(outcome) => tracing::info!(?outcome, "endpoints restored"),
             // Without a cluster there is nothing to restore.
             Err(error) if error.kind == ErrorKind::Unavailable => {}
-            Err(error) => tracing::error!(%error, "endpoints were not restored"),
+            Err(error) => {
+                // With endpoints unknown the reconciler would take their data paths for strays.
+                core_stop.cancel();
+                drop(core.await);
+                rest.shutdown().await;
+                anyhow::bail!("endpoints were not restored: {error}");
+            }
         }
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -65,6 +66,7 @@ pub struct Controller {
     inventory: Mutex<Inventory>,
     locks: KeyedLocks,
     registrations: dispatch::Registrations,
+    leaving: Leaving,
     started: Instant,
 }
 
@@ -85,6 +87,7 @@ impl Controller {
             inventory: Mutex::default(),
             locks: KeyedLocks::default(),
             registrations: dispatch::Registrations::default(),
+            leaving: Leaving::default(),
             started: now,
         }
     }
@@ -208,6 +211,30 @@ impl Controller {
 
     async fn lock_network(&self, id: NetworkId) -> tokio::sync::OwnedMutexGuard<()> {
         self.locks.lock(format!("network/{id}")).await
+    }
+}
+
+/// Whether a leave is under way: no endpoint is made meanwhile that it would not find.
+#[derive(Debug, Default)]
+struct Leaving(AtomicBool);
+
+impl Leaving {
+    /// Starts a leave, unless one is under way; it ends with what is returned.
+    fn start(&self) -> Option<LeaveUnderWay<'_>> {
+        (!self.0.swap(true, Ordering::AcqRel)).then_some(LeaveUnderWay(self))
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Ends the leave, however it went.
+struct LeaveUnderWay<'l>(&'l Leaving);
+
+impl Drop for LeaveUnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
     }
 }
 

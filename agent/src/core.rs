@@ -90,7 +90,8 @@ pub struct Core {
     deferred: Vec<Deferred>,
     news: Vec<News>,
     news_sender: mpsc::Sender<Vec<News>>,
-    news_missed: bool,
+    /// News were lost since the last that arrived, and whether an end was among them.
+    news_missed: Option<bool>,
     next_ticket: u64,
     tickets: BTreeMap<u64, oneshot::Sender<Result<weft_ipam::Granted, weft_ipam::Error>>>,
     claims: BTreeMap<ClaimId, oneshot::Sender<Outcome>>,
@@ -158,7 +159,7 @@ impl Core {
             deferred: Vec::new(),
             news: Vec::new(),
             news_sender,
-            news_missed: false,
+            news_missed: None,
             next_ticket: 0,
             tickets: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -313,19 +314,21 @@ impl Core {
         tokio::task::block_in_place(|| self.store.commit(&writes))
     }
 
+    /// What a slow listener missed is told as one word; the end of a membership is never lost.
     fn tell_news(&mut self) {
-        if self.news_missed {
-            self.news = vec![News::Missed];
+        if let Some(ended) = self.news_missed.take() {
+            let ended = ended || self.news.contains(&News::Ended);
+            self.news = ended.then_some(News::Ended).into_iter().chain([News::Missed]).collect();
         }
         if self.news.is_empty() {
             return;
         }
         let batch = std::mem::take(&mut self.news);
         self.news_missed = match self.news_sender.try_send(batch) {
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => false,
-            Err(mpsc::error::TrySendError::Full(_)) => {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+            Err(mpsc::error::TrySendError::Full(lost)) => {
                 *self.counters.entry("news_missed".to_owned()).or_default() += 1;
-                true
+                Some(lost.contains(&News::Ended))
             }
         };
     }

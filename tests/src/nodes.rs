@@ -1,6 +1,6 @@
 //! A whole cluster of whole nodes on one thread and in virtual time.
 //!
-//! Each host runs the agent's production [`Node`](weft_agent::node::Node) (networkdb and ipam) and
+//! Each host runs the agent's production [`Node`] (networkdb and ipam) and
 //! the overlay's planner on a fake kernel. What the agent's controller does between them is done
 //! here by the module `job`: without its locks, since one thread needs none. All chance comes from
 //! one seed.

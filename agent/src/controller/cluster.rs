@@ -62,6 +62,10 @@ impl Controller {
             ))
             .with_hint("detach them first, or `weft leave --force` to end them"));
         }
+        let _leaving = self.leaving.start().ok_or_else(|| {
+            ControlError::conflict("this node is leaving already")
+                .with_hint("`weft status` shows how far it is")
+        })?;
         for id in endpoints {
             let _turn = self.locks.lock(format!("endpoint/{id}")).await;
             if self.current(id).is_err() {

@@ -76,6 +76,10 @@ impl Controller {
         network: &NetworkRef,
         request: EndpointCreate,
     ) -> Answer<Endpoint> {
+        if self.leaving.is_under_way() {
+            return Err(ControlError::unavailable("this node is leaving its cluster")
+                .with_hint("make the endpoint on another node"));
+        }
         let definition = self.definition(network).await?;
         let id = definition.id;
         if self.node(move |node, _| node.db().is_frozen(id)).await? {

@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use weft_api::{EndpointId, NetworkId};
-use weft_ipam::Purpose;
-
 use weft_api::control::ControlError;
+use weft_api::{Definition, EndpointId, NetworkId};
+use weft_ipam::Purpose;
 use weft_overlay::netlink::connection::Connection;
 use weft_overlay::netlink::{Namespace, link, namespace};
 
@@ -21,6 +20,11 @@ use crate::overlay_driver::NETWORK_TYPE;
 /// After facts are in step the tables of the networks follow; entries that nobody has named by
 /// then are strays.
 const TABLES_SETTLE: Duration = Duration::from_secs(10);
+
+/// Attempts to join a sandbox that is there, at start.
+const JOIN_ATTEMPTS: u32 = 5;
+/// First pause between two of them; doubles.
+const JOIN_RETRY: Duration = Duration::from_millis(200);
 
 /// What a restore found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,7 +97,7 @@ impl Controller {
         let adopted = if is_another(&endpoint, &sandbox, standing).await {
             Err(ControlError::not_found(format!("`{}` is another namespace now", sandbox.key)))
         } else {
-            self.join_driver(&definition, endpoint.clone(), sandbox).await
+            self.join_again(&definition, &endpoint, sandbox).await
         };
         let stale = match adopted {
             Ok(joined) => {
@@ -112,6 +116,28 @@ impl Controller {
         self.core(move |core, _| core.persist([write])).await?;
         self.inventory().put(endpoint);
         Ok(stale)
+    }
+
+    /// Joins a sandbox of an earlier start. What fails while the namespace is there is tried
+    /// again: an endpoint is not given up for a kernel that was busy.
+    async fn join_again(
+        &self,
+        definition: &Definition,
+        endpoint: &Endpoint,
+        sandbox: Sandbox,
+    ) -> Answer<Endpoint> {
+        let mut pause = JOIN_RETRY;
+        for _ in 1..JOIN_ATTEMPTS {
+            match self.join_driver(definition, endpoint.clone(), sandbox.clone()).await {
+                Err(error) if Namespace::open(&sandbox.key).is_ok() => {
+                    tracing::warn!(endpoint = %endpoint.id, %error, "sandbox not joined yet");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                settled => return settled,
+            }
+        }
+        self.join_driver(definition, endpoint.clone(), sandbox).await
     }
 
     /// Names the namespaces of networks that outlived the last stop.

@@ -23,12 +23,14 @@ const REQUESTS_PER_ROUND: usize = 512;
 const OBSERVE_SHARE: u32 = 100;
 
 /// An endpoint whose sandbox is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vanished {
     /// Its network.
     pub network: NetworkId,
     /// The endpoint.
     pub endpoint: EndpointId,
+    /// Path of the sandbox that is gone; it may have joined another since.
+    pub path: PathBuf,
 }
 
 /// How the data path is.
@@ -286,7 +288,11 @@ impl OverlayTask {
                 !ports.contains(weft_overlay::names::port(**endpoint).as_str())
                     && (joined.inode == 0 || inode(&joined.path) != joined.inode)
             })
-            .map(|(endpoint, joined)| Vanished { network: joined.network, endpoint: *endpoint })
+            .map(|(endpoint, joined)| Vanished {
+                network: joined.network,
+                endpoint: *endpoint,
+                path: joined.path.clone(),
+            })
             .collect();
         for vanished in gone {
             tracing::info!(endpoint = %vanished.endpoint, "sandbox vanished");
@@ -299,7 +305,7 @@ impl OverlayTask {
         }
         // Never waits for room: whoever makes it may be waiting for this task.
         while let Some(vanished) = self.untold.front() {
-            if let Err(mpsc::error::TrySendError::Full(_)) = self.vanished.try_send(*vanished) {
+            if let Err(mpsc::error::TrySendError::Full(_)) = self.vanished.try_send(vanished.clone()) {
                 break;
             }
             self.untold.pop_front();
