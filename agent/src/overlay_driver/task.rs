@@ -305,7 +305,9 @@ impl OverlayTask {
         }
         // Never waits for room: whoever makes it may be waiting for this task.
         while let Some(vanished) = self.untold.front() {
-            if let Err(mpsc::error::TrySendError::Full(_)) = self.vanished.try_send(vanished.clone()) {
+            if let Err(mpsc::error::TrySendError::Full(_)) =
+                self.vanished.try_send(vanished.clone())
+            {
                 break;
             }
             self.untold.pop_front();
