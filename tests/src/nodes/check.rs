@@ -56,7 +56,15 @@ impl Nodes {
                 .filter(|member| member.state == MemberState::Alive)
                 .map(|member| member.id)
                 .collect();
-            ensure(seen == all, || format!("host {index} sees {seen:?} alive of {all:?}"))?;
+            ensure(seen == all, || {
+                let roster: Vec<_> = process
+                    .node
+                    .db()
+                    .members()
+                    .map(|member| (member.id, member.name.as_str(), member.boot, member.state))
+                    .collect();
+                format!("host {index} sees {seen:?} alive of {all:?}: {roster:?}")
+            })?;
         }
         Ok(())
     }
