@@ -54,13 +54,13 @@ impl Controller {
             ))
         })?;
         let endpoints: Vec<Endpoint> = self.inventory().endpoints().cloned().collect();
-        // Before the first join makes one anew.
-        let standing = self.standing_networks();
+        // Before the first join makes or unmakes anything.
+        let lost = self.lost_sandboxes(&endpoints).await;
         let mut outcome =
             RestoreOutcome { endpoints: endpoints.len(), ..RestoreOutcome::default() };
         for endpoint in endpoints {
             let id = endpoint.id;
-            match self.restore_endpoint(endpoint, &standing).await {
+            match self.restore_endpoint(endpoint, &lost).await {
                 Ok(stale) => outcome.stale += usize::from(stale),
                 Err(error) => tracing::warn!(endpoint = %id, %error, "endpoint was not restored"),
             }
@@ -73,7 +73,7 @@ impl Controller {
     async fn restore_endpoint(
         &self,
         mut endpoint: Endpoint,
-        standing: &BTreeSet<String>,
+        lost: &BTreeSet<EndpointId>,
     ) -> Answer<bool> {
         let network = endpoint.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
@@ -94,8 +94,9 @@ impl Controller {
             .map_err(super::driver_error)?;
         let Some(sandbox) = endpoint.sandbox.take() else { return Ok(endpoint.stale) };
         let entries = sandbox.entries.clone();
-        let adopted = if is_another(&endpoint, &sandbox, standing).await {
-            Err(ControlError::not_found(format!("`{}` is another namespace now", sandbox.key)))
+        let adopted = if lost.contains(&endpoint.id) {
+            let key = &sandbox.key;
+            Err(ControlError::not_found(format!("namespace `{key}` is gone or another")))
         } else {
             self.join_again(&definition, &endpoint, sandbox).await
         };
@@ -138,6 +139,21 @@ impl Controller {
             }
         }
         self.join_driver(definition, endpoint.clone(), sandbox).await
+    }
+
+    /// Finds the endpoints whose sandbox is gone or another's. All are looked at before any is
+    /// joined: a join that failed would take its network down, and others' interfaces with it.
+    async fn lost_sandboxes(&self, endpoints: &[Endpoint]) -> BTreeSet<EndpointId> {
+        let standing = self.standing_networks();
+        let mut lost = BTreeSet::new();
+        for endpoint in endpoints {
+            if let Some(sandbox) = &endpoint.sandbox
+                && is_lost(endpoint, sandbox, &standing).await
+            {
+                lost.insert(endpoint.id);
+            }
+        }
+        lost
     }
 
     /// Names the namespaces of networks that outlived the last stop.
@@ -267,17 +283,16 @@ impl Controller {
     }
 }
 
-/// Tells whether another namespace stands where an endpoint's sandbox was. A path is soon
+/// Tells whether an endpoint's sandbox is gone, or another stands in its place. A path is soon
 /// somebody else's, one with a process's number in it most of all, and so is an inode's number.
 /// What tells is the interface: while its network's namespace stands, it goes only with the
 /// sandbox.
-async fn is_another(endpoint: &Endpoint, sandbox: &Sandbox, standing: &BTreeSet<String>) -> bool {
+async fn is_lost(endpoint: &Endpoint, sandbox: &Sandbox, standing: &BTreeSet<String>) -> bool {
     let boots = sandbox.boot.as_ref().zip(host_boot());
     if boots.is_some_and(|(then, now)| *then != now) {
         return true;
     }
-    // When it cannot be opened the join says why.
-    let Ok(namespace) = Namespace::open(&sandbox.key) else { return false };
+    let Ok(namespace) = Namespace::open(&sandbox.key) else { return true };
     if is_host(&namespace) {
         return true;
     }
@@ -340,17 +355,17 @@ mod tests {
         let _pinned = namespace::make_pinned(&path).unwrap();
         let (endpoint, sandbox) = (endpoint(), sandbox(&path));
         let standing = BTreeSet::from([weft_overlay::names::namespace(endpoint.network)]);
-        assert!(is_another(&endpoint, &sandbox, &standing).await);
+        assert!(is_lost(&endpoint, &sandbox, &standing).await);
         // The network went as well, and the interface with it: it is made anew.
-        assert!(!is_another(&endpoint, &sandbox, &BTreeSet::new()).await);
+        assert!(!is_lost(&endpoint, &sandbox, &BTreeSet::new()).await);
         let rebooted = Sandbox { boot: Some("another".to_owned()), ..sandbox };
-        assert!(is_another(&endpoint, &rebooted, &BTreeSet::new()).await);
+        assert!(is_lost(&endpoint, &rebooted, &BTreeSet::new()).await);
         namespace::unpin(&path).unwrap();
     }
 
     #[tokio::test]
     async fn the_hosts_own_namespace_is_no_sandbox() {
         let sandbox = sandbox(std::path::Path::new("/proc/self/ns/net"));
-        assert!(is_another(&endpoint(), &sandbox, &BTreeSet::new()).await);
+        assert!(is_lost(&endpoint(), &sandbox, &BTreeSet::new()).await);
     }
 }
