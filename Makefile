@@ -18,7 +18,8 @@ demo: setup ## three agents on three simulated hosts: see packets cross
 	@scripts/progress "building weft (release)" $(CARGO) build --release --locked --bin weft
 	@$$($(CARGO) metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/weft lab run
 
-test: setup ## everything CI runs but the lints
+test: setup ## everything CI runs: lint, all tests, the demo
+	@scripts/lint
 	@scripts/test
 
 lint: ## format, clippy, docs, purity
@@ -27,6 +28,4 @@ lint: ## format, clippy, docs, purity
 bench: setup ## measure, and print ratios
 	@scripts/bench
 
-ci: setup ## what CI runs: lint and test
-	@scripts/lint
-	@scripts/test
+ci: test ## what CI runs
