@@ -48,6 +48,13 @@ pub fn pins(own: Option<u64>, first: Option<u64>, shared: bool) -> Check {
     if shared {
         return Check::ok("mounts", "the run directory is shared with the host");
     }
+    if own.is_none() || first.is_none() {
+        return Check::warn(
+            "mounts",
+            "whether the agent has mounts of its own cannot be told from here",
+            "see that its start hides no mounts: `nsenter --net`, not `ip netns exec`",
+        );
+    }
     Check::warn(
         "mounts",
         "the agent has mounts of its own: networks go down when it stops",

@@ -60,6 +60,9 @@ fn pins_in_a_mount_namespace_of_its_own_are_warned_of() {
     assert_eq!(pins(Some(2), Some(1), true).status, CheckStatus::Ok);
     assert_eq!(pins(Some(2), Some(1), false).status, CheckStatus::Warn);
     assert_eq!(pins(None, None, false).status, CheckStatus::Warn);
+    let told = |own, first| pins(own, first, false).detail;
+    assert_eq!(told(Some(2), None), told(None, Some(1)));
+    assert_ne!(told(Some(2), None), told(Some(2), Some(1)), "cannot tell is its own answer");
 }
 
 #[test]
