@@ -161,7 +161,7 @@ fn disturb(cluster: &mut Cluster, raft: &mut Raft, space: Space) {
             };
             let e = raft.endpoints;
             cluster.submit(node, request(space, want, Purpose::Endpoint(endpoint(e))));
-            if let Some(ipam) = cluster.nodes[node].ipam.as_ref().filter(|_| e % 2 == 0) {
+            if let Some(ipam) = cluster.nodes[node].ipam.as_ref().filter(|_| e.is_multiple_of(2)) {
                 let bound = ipam.endpoint_allocations();
                 if let Some((space, at, purpose)) = bound.first().cloned() {
                     cluster.act(node, |ipam, now| ipam.release(space, at, &purpose, now));
