@@ -14,6 +14,7 @@ mod overlay;
 mod pins;
 mod refusals;
 mod sandbox;
+mod settings;
 mod underlay6;
 mod way_out;
 mod wire;
