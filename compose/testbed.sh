@@ -89,26 +89,29 @@ address() {
   docker exec "$id" ip -4 -o address show dev eth0 | awk '{ sub("/.*", "", $4); print $4 }'
 }
 
-# answers FROM TO: true when workload TO answers a ping of workload FROM.
-answers() {
-  local id to
+# answered FROM ADDRESS...: prints how many of the addresses answer a ping of workload FROM.
+answered() {
+  local id
   id=$(container "$1")
-  to=$(address "$2")
-  docker exec "$id" ping -q -c 3 -i 0.2 -W 2 "$to" >/dev/null
+  docker exec "$id" sh -c 'for to; do ping -q -c 1 -W 2 "$to" >/dev/null && echo; done; :' \
+    sh "${@:2}" | wc -l
 }
 
 # pairs SERVICE...: pings each of them from each other one, and prints how many answer.
 pairs() {
-  local from to asked=0 answered=0
+  local from to asked=0 answers=0
+  local -A addresses=()
+  for to in "$@"; do addresses[$to]=$(address "$to"); done
   for from in "$@"; do
+    local others=()
     for to in "$@"; do
-      [[ $from != "$to" ]] || continue
-      asked=$((asked + 1))
-      if answers "$from" "$to"; then answered=$((answered + 1)); fi
+      [[ $from == "$to" ]] || others+=("${addresses[$to]}")
     done
+    asked=$((asked + ${#others[@]}))
+    answers=$((answers + $(answered "$from" "${others[@]}")))
   done
-  printf '%s of %s answer\n' "$answered" "$asked"
-  ((asked == answered))
+  printf '%s of %s answer\n' "$answers" "$asked"
+  ((asked == answers))
 }
 
 # ping_begin FROM TO: starts a ping, ten a second.
@@ -116,22 +119,31 @@ ping_begin() {
   local id to
   id=$(container "$1")
   to=$(address "$2")
-  docker exec --detach "$id" sh -c "ping -i 0.1 $to >/tmp/ping-$2 2>&1"
+  docker exec --detach "$id" \
+    sh -c "echo \$\$ >/tmp/ping-$2.pid; exec ping -i 0.1 $to >/tmp/ping-$2 2>&1"
 }
 
 # ping_end FROM TO: ends it, prints what was lost, and is true when nothing was.
 ping_end() {
   local id
   id=$(container "$1")
-  docker exec "$id" sh -c "pkill -INT -f '^ping -i 0.1 $(address "$2")'; sleep 0.2; cat /tmp/ping-$2" |
+  # The numbers are counted from the replies: one packet may be under way when the ping is ended.
+  docker exec "$id" sh -c "
+    pid=\$(cat /tmp/ping-$2.pid)
+    kill -INT \$pid; while [ -d /proc/\$pid ]; do usleep 10000; done
+    cat /tmp/ping-$2" |
     awk '
-      match($0, /seq=[0-9]+/) { seq = substr($0, RSTART + 4, RLENGTH - 4); seen++; if (seq > last) last = seq }
+      match($0, /seq=[0-9]+/) {
+        replies++
+        number = substr($0, RSTART + 4, RLENGTH - 4) + 0
+        if (number > last) last = number
+      }
       / packets transmitted/ { sent = $1 }
       END {
-        # One packet may be under way when the ping is ended.
-        lost = last + 1 - seen; if (sent > last + 2) lost = sent - seen
+        lost = sent - replies
+        if (sent == last + 2) lost--
         printf "%d of %d lost\n", lost, sent
-        exit !(seen > 0 && lost == 0)
+        exit !(replies > 0 && lost == 0)
       }'
 }
 
