@@ -23,6 +23,13 @@ die() {
   exit 1
 }
 
+# Ends the script, with a hint, when no engine answers.
+need_engine() {
+  docker version >/dev/null 2>&1 ||
+    die "no Docker Engine answers at \`${DOCKER_HOST:-unix:///var/run/docker.sock}\`" \
+      'start it, set DOCKER_HOST, or try `scripts/engine make compose`: an engine of its own'
+}
+
 # Compose, of either generation.
 compose() {
   local program=(docker-compose)
