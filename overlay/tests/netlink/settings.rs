@@ -5,7 +5,7 @@ use nix::sched::{CloneFlags, unshare};
 use weft_overlay::netlink::namespace::make_anonymous;
 use weft_overlay::netlink::sysctl;
 
-const KEY: &str = "ipv4/ip_forward";
+const KEY: &str = "ipv4/icmp_echo_ignore_all";
 
 #[test]
 fn a_read_only_proc_sys_is_no_obstacle_and_stays_as_it_is() {
@@ -24,7 +24,7 @@ fn a_read_only_proc_sys_is_no_obstacle_and_stays_as_it_is() {
 
         let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let mounts = table.lines().filter(|line| line.contains(" /proc")).count();
-        let still_refused = std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").is_err();
+        let still_refused = std::fs::write(format!("/proc/sys/net/{KEY}"), "1").is_err();
         (before, sysctl::read(&namespace, KEY).unwrap(), mounts, still_refused)
     });
     let (before, after, mounts, still_refused) = in_container.join().unwrap();
