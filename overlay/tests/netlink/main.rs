@@ -15,6 +15,7 @@ mod overlay;
 mod pins;
 mod refusals;
 mod sandbox;
+mod settings;
 mod underlay6;
 mod way_out;
 mod wire;
