@@ -155,6 +155,7 @@ impl App {
                 anyhow::bail!("endpoints were not restored: {error}");
             }
         }
+        self.controller.begin_reconciling().await;
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));
         let mut server = tokio::spawn(self.server.run(api, server_stop.clone()));

@@ -69,6 +69,11 @@ impl Controller {
         Ok(outcome)
     }
 
+    /// Lets the data path be compared with the plan: what was to be restored is.
+    pub async fn begin_reconciling(&self) {
+        self.overlay.set_restored().await;
+    }
+
     /// Returns whether the endpoint's sandbox is gone.
     async fn restore_endpoint(
         &self,

@@ -206,7 +206,7 @@ impl Controller {
     pub(super) async fn sandbox_vanished(&self, vanished: Vanished) {
         let _turn = self.locks.lock(format!("endpoint/{}", vanished.endpoint)).await;
         let Ok(mut endpoint) = self.current(vanished.endpoint) else { return };
-        let is_gone = |sandbox: &mut Sandbox| std::path::Path::new(&sandbox.key) == vanished.path;
+        let is_gone = |sandbox: &mut Sandbox| sandbox.key == vanished.sandbox_key;
         let Some(sandbox) = endpoint.sandbox.take_if(is_gone) else { return };
         endpoint.stale = true;
         let write = endpoint.to_write();
