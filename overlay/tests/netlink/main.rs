@@ -16,6 +16,7 @@ mod pins;
 mod published;
 mod refusals;
 mod sandbox;
+mod settings;
 mod underlay6;
 mod way_out;
 mod wire;
