@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use weft_api::control::ControlError;
 use weft_api::driver::{Driver, DriverError};
-use weft_api::ipam::IpamError;
+use weft_api::ipam::{Ipam, IpamError};
 use weft_api::{Definition, Kind, NetworkId};
 
 use crate::control::{Answer, ErrorKind, NetworkRef, resolve};
@@ -27,6 +29,7 @@ mod cluster;
 mod diagnosis;
 mod dispatch;
 mod endpoints;
+pub(crate) mod engine;
 pub mod inventory;
 mod networks;
 mod restore;
@@ -67,6 +70,10 @@ pub struct Controller {
     locks: KeyedLocks,
     registrations: dispatch::Registrations,
     leaving: Leaving,
+    /// Wakes whoever waits for a network to be defined.
+    defined: Notify,
+    /// Wakes whoever lets claims of addresses expire.
+    claimed: Notify,
     started: Instant,
 }
 
@@ -88,6 +95,8 @@ impl Controller {
             locks: KeyedLocks::default(),
             registrations: dispatch::Registrations::default(),
             leaving: Leaving::default(),
+            defined: Notify::new(),
+            claimed: Notify::new(),
             started: now,
         }
     }
@@ -135,6 +144,17 @@ impl Controller {
                 definition.driver, definition.name
             ))
             .with_hint(format!("this node has: {}", self.registry.network_types().join(", ")))
+        })
+    }
+
+    /// Returns the IPAM driver of a network.
+    fn ipam_of(&self, definition: &Definition) -> Answer<Arc<dyn Ipam>> {
+        self.registry.ipam(&definition.ipam).ok_or_else(|| {
+            ControlError::not_found(format!(
+                "IPAM driver `{}` of network `{}` is not on this node",
+                definition.ipam, definition.name
+            ))
+            .with_hint(format!("this node has: {}", self.registry.ipam_names().join(", ")))
         })
     }
 

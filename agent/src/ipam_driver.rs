@@ -229,7 +229,7 @@ fn no_cluster(_: Stopped) -> IpamError {
     IpamError::Other(weft_api::error::Error::unavailable("this node is in no cluster"))
 }
 
-fn ipam_error(error: weft_ipam::Error) -> IpamError {
+pub(crate) fn ipam_error(error: weft_ipam::Error) -> IpamError {
     use weft_api::error::Error;
     use weft_ipam::Error as Ip;
     match error {

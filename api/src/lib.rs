@@ -5,7 +5,7 @@
 //!
 //! - [`id`] and [`definition`]: what things are called, and what a network is;
 //! - [`driver`] and [`ipam`]: libnetwork's contracts for network and IPAM drivers;
-//! - [`control`]: what goes over the agent's control socket;
+//! - [`control`]: what goes over the agent's control socket; [`plugin`]: Docker's plugin protocol;
 //! - [`store`]: a durable write as data; [`error`]: kinds of errors that all contracts share.
 //!
 //! A driver that wants to hear of a table registers it while it creates a network. Only drivers
@@ -32,6 +32,7 @@ pub mod driver;
 pub mod error;
 pub mod id;
 pub mod ipam;
+pub mod plugin;
 pub mod store;
 
 pub use definition::{Definition, Stamp, Subnet};

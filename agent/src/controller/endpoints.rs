@@ -10,9 +10,9 @@ use weft_api::control::{
 };
 use weft_api::driver::{Driver, Interface, Options};
 use weft_api::ipam::{Ipam, IpamError};
-use weft_api::{Definition, EndpointId, Stamp, Subnet};
+use weft_api::{Definition, EndpointId, Mac, Stamp, Subnet, Write};
 
-use super::inventory::Endpoint;
+use super::inventory::{Endpoint, EngineEndpoint};
 use super::networks::pool_id;
 use super::{Controller, driver_error, ipam_error};
 use crate::control::{Answer, EndpointRef, NetworkRef, resolve};
@@ -25,6 +25,19 @@ pub(super) const NAMES_TABLE: &str = "endpoint_names";
 
 /// Longest name of an endpoint, in bytes.
 const NAME_BYTES_MAX: usize = 128;
+
+/// An endpoint about to be made.
+pub(super) struct Draft {
+    pub(super) id: EndpointId,
+    pub(super) name: String,
+    /// At most one of each family.
+    pub(super) addresses: Vec<IpNetwork>,
+    pub(super) mac: Option<Mac>,
+    pub(super) options: BTreeMap<String, String>,
+    pub(super) engine: Option<EngineEndpoint>,
+    /// What becomes durable together with it.
+    pub(super) also: Vec<Write>,
+}
 
 /// An address that was allocated for an endpoint under way.
 struct Allocated {
@@ -146,12 +159,7 @@ impl Controller {
         wanted: &Wanted<'_>,
         request: EndpointCreate,
     ) -> Answer<Endpoint> {
-        let ipam = self.registry.ipam(&definition.ipam).ok_or_else(|| {
-            ControlError::not_found(format!(
-                "IPAM driver `{}` is not on this node",
-                definition.ipam
-            ))
-        })?;
+        let ipam = self.ipam_of(definition)?;
         let allocated = self.allocate(&*ipam, definition, id, wanted).await?;
         let made = self.make_allocated(driver, definition, id, name, &allocated, request).await;
         if made.is_err() {
@@ -208,9 +216,29 @@ impl Controller {
         allocated: &[Allocated],
         request: EndpointCreate,
     ) -> Answer<Endpoint> {
-        let family = |v4: bool| allocated.iter().map(|a| a.address).find(|a| a.is_ipv4() == v4);
+        let draft = Draft {
+            id,
+            name: name.to_owned(),
+            addresses: allocated.iter().map(|one| one.address).collect(),
+            mac: request.mac,
+            options: request.options,
+            engine: None,
+            also: Vec::new(),
+        };
+        self.make_drafted(driver, definition, draft).await
+    }
+
+    /// Makes an endpoint whose name and addresses are settled.
+    pub(super) async fn make_drafted(
+        &self,
+        driver: Arc<dyn Driver>,
+        definition: &Definition,
+        draft: Draft,
+    ) -> Answer<Endpoint> {
+        let id = draft.id;
+        let family = |v4: bool| draft.addresses.iter().copied().find(|a| a.is_ipv4() == v4);
         let mut interface =
-            Interface { mac: request.mac, address: family(true), address_ipv6: family(false) };
+            Interface { mac: draft.mac, address: family(true), address_ipv6: family(false) };
         let stamp = self
             .node(move |node, _| Stamp { lamport: node.db().lamport(), node: node.id() })
             .await?;
@@ -218,14 +246,15 @@ impl Controller {
             id,
             network: definition.id,
             network_name: definition.name.clone(),
-            name: name.to_owned(),
+            name: draft.name,
             address: interface.address,
             address_ipv6: interface.address_ipv6,
             mac: None,
             stamp,
-            options: request.options,
+            options: draft.options,
             sandbox: None,
             stale: false,
+            engine: draft.engine,
         };
         let options = endpoint_options(&endpoint);
         driver
@@ -233,8 +262,9 @@ impl Controller {
             .await
             .map_err(driver_error)?;
         let endpoint = Endpoint { mac: interface.mac, ..endpoint };
-        let write = endpoint.to_write();
-        if let Err(error) = self.core(move |core, _| core.persist([write])).await {
+        let mut writes = draft.also;
+        writes.push(endpoint.to_write());
+        if let Err(error) = self.core(move |core, _| core.persist(writes)).await {
             drop(driver.delete_endpoint(definition.id, id).await);
             return Err(error);
         }
@@ -330,7 +360,9 @@ impl Controller {
         {
             self.give_back(&*ipam, &allocated_of(definition, &endpoint)).await;
         }
-        self.release_name(network, &endpoint.name).await;
+        if endpoint.engine.is_none() {
+            self.release_name(network, &endpoint.name).await;
+        }
         self.inventory().remove(id);
         let _turn = self.lock_network(network).await;
         self.stop_using_with(network, definition.as_ref()).await;
@@ -451,11 +483,14 @@ pub(super) fn endpoint_options(endpoint: &Endpoint) -> Options {
     options
 }
 
+/// The addresses that end with an endpoint: all but those a Swarm's leader allocated.
 fn allocated_of(definition: &Definition, endpoint: &Endpoint) -> Vec<Allocated> {
+    let borrowed = endpoint.engine.as_ref().map(|engine| engine.borrowed.as_slice());
     endpoint
         .address
         .into_iter()
         .chain(endpoint.address_ipv6)
+        .filter(|address| !borrowed.unwrap_or_default().contains(&address.ip()))
         .filter_map(|address| {
             let subnet = definition.subnets.iter().find(|s| s.pool.contains(address.ip()))?;
             Some(Allocated { pool_id: pool_id(definition, subnet), address })

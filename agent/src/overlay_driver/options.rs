@@ -22,6 +22,10 @@ pub const INTERNAL: &str = "com.docker.network.internal";
 pub const IFNAME: &str = "com.docker.network.endpoint.ifname";
 /// False when another endpoint carries the sandbox's default routes.
 pub const DEFAULT_ROUTE: &str = "weft.endpoint.default_route";
+/// True when the caller puts the interface into the sandbox itself, from the host's namespace.
+pub const HANDOVER: &str = "weft.endpoint.handover";
+/// True when a handed-over endpoint is taken up after a restart: it must still be there.
+pub const ADOPT: &str = "weft.endpoint.adopt";
 /// When and by whom an endpoint's addresses were allocated: `{"lamport": 7, "node": ".."}`.
 pub const STAMP: &str = "weft.endpoint.stamp";
 

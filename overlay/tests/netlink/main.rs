@@ -9,6 +9,7 @@
 mod bed;
 mod entries;
 mod features;
+mod handed;
 mod idempotence;
 mod overlay;
 mod pins;
