@@ -10,6 +10,7 @@ mod docker;
 mod engine;
 mod ground;
 mod kernel;
+mod leftovers;
 mod process;
 mod program;
 mod sandbox;

@@ -6,12 +6,9 @@ use weft_tests::testbed::{Docker, IMAGE};
 #[tokio::test(flavor = "multi_thread")]
 async fn engines_run_side_by_side_and_containers_outlive_a_killed_one_with_live_restore() {
     let mut docker = Docker::hosts(2).await;
-    docker.start().await;
+    docker.start(&["--live-restore"]).await;
     let mut pings = Vec::new();
-    for engine in &mut docker.engines {
-        engine.stop();
-        engine.start(&["--live-restore"]);
-        engine.answers().await;
+    for engine in &docker.engines {
         engine.docker(&["network", "create", "own"]).line();
         let near = engine.run(&["--network", "own", "--name", "near"]);
         let far = engine.run(&["--network", "own", "--name", "far"]);

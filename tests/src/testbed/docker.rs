@@ -35,9 +35,17 @@ impl Docker {
     /// # Panics
     /// Without root, or without Docker.
     pub async fn cluster(hosts: usize) -> Self {
+        Self::cluster_with(hosts, &[]).await
+    }
+
+    /// As [`Docker::cluster`], with arguments for the engines: `--live-restore` say.
+    ///
+    /// # Panics
+    /// Without root, or without Docker.
+    pub async fn cluster_with(hosts: usize, more: &[&str]) -> Self {
         let mut docker = Self::hosts(hosts).await;
         docker.testbed.found(&["--docker-socket", PLUGIN]).await;
-        docker.start().await;
+        docker.start(more).await;
         docker
     }
 
@@ -59,13 +67,13 @@ impl Docker {
         Self { engines, testbed }
     }
 
-    /// Starts all engines and gives each the image.
+    /// Starts all engines, `more` as for [`Engine::start`], and gives each the image.
     ///
     /// # Panics
     /// When one does not start.
-    pub async fn start(&mut self) {
+    pub async fn start(&mut self, more: &[&str]) {
         for engine in &mut self.engines {
-            engine.start(&[]);
+            engine.start(more);
         }
         let layer = self.testbed.path("image.tar");
         make_layer(&self.testbed.path("image"), &layer);

@@ -132,6 +132,26 @@ impl Engine {
         self.container(&id)
     }
 
+    /// Makes the engine's network of a name from the cluster's network of the same name; `more`
+    /// are arguments of `docker network create`.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn create_network(&self, name: &str, more: &[&str]) {
+        let option = format!("network={name}");
+        let create = ["network", "create", "--driver", "weft"];
+        let ipam = ["--ipam-driver", "weft", "--ipam-opt", &option];
+        self.docker(&[&create, &ipam, more, &[name]].concat()).line();
+    }
+
+    /// Removes the engine's network.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn remove_network(&self, name: &str) {
+        self.docker(&["network", "rm", name]).line();
+    }
+
     /// A container by its name or id.
     pub fn container(&self, name: &str) -> Container {
         Container::new(name, self.cli.clone())
