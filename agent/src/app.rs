@@ -25,6 +25,7 @@ use crate::failure::Failure;
 use crate::gossip::streams::{self, SharedSecrets};
 use crate::ipam_driver::{self, WeftIpam};
 use crate::overlay_driver::{NETWORK_TYPE, OverlayDriver, OverlayTask};
+use crate::plugins::{Patience, Plugins};
 use crate::registry::Registry;
 use crate::store::Store;
 
@@ -98,7 +99,9 @@ impl App {
         })?;
         let (vanished, vanishing) = mpsc::channel(VANISHED_QUEUED_MAX);
         let (driver, overlay) = OverlayDriver::new(planner, executor, RECONCILE_EVERY, vanished);
-        let registry = Arc::new(Registry::default());
+        let plugins =
+            Plugins::new(config.plugins.clone(), vec![config.socket.clone()], Patience::default());
+        let registry = Arc::new(Registry::with_plugins(plugins));
         register(&registry, driver.clone(), WeftIpam::new(handle.clone()))?;
         let controller = Arc::new(Controller::new(
             crate::controller::Settings {
@@ -155,6 +158,10 @@ impl App {
                 anyhow::bail!("endpoints were not restored: {error}");
             }
         }
+        rest.spawn({
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            async move { controller.settle_with_plugins(stop).await }
+        });
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));
         let mut server = tokio::spawn(self.server.run(api, server_stop.clone()));

@@ -47,6 +47,7 @@ impl Controller {
                 ))
             })?;
         let namespace = open(&request.netns)?;
+        let asked_name = request.ifname.clone();
         let ifname = match request.ifname {
             Some(name) => checked_ifname(&namespace, name).await?,
             None => free_ifname(&namespace).await?,
@@ -65,7 +66,11 @@ impl Controller {
             boot: host_boot(),
         };
         endpoint.stale = false;
-        let joined = self.join_driver(&definition, endpoint, sandbox).await?;
+        let joined = if self.foreign.drives(endpoint.id) {
+            self.join_foreign(&definition, endpoint, sandbox, asked_name).await?
+        } else {
+            self.join_driver(&definition, endpoint, sandbox).await?
+        };
         let write = joined.to_write();
         self.core(move |core, _| core.persist([write])).await?;
         self.inventory().put(joined.clone());
@@ -79,7 +84,7 @@ impl Controller {
         mut endpoint: Endpoint,
         mut sandbox: Sandbox,
     ) -> Answer<Endpoint> {
-        let driver = self.driver_of(definition)?.driver;
+        let driver = self.driver_of(definition).await?.driver;
         let mut result = JoinResult::default();
         let options = join_options(&endpoint, &sandbox);
         driver
@@ -191,7 +196,9 @@ impl Controller {
         self.unpublish(&endpoint, sandbox.entries).await?;
         let network = endpoint.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
-        if let Ok(driver) = self.driver_for(definition.as_ref())
+        if self.foreign.drives(id) {
+            self.leave_foreign_endpoint(id).await;
+        } else if let Ok(driver) = self.driver_for(definition.as_ref()).await
             && let Err(error) = driver.driver.leave(endpoint.network, id).await
         {
             tracing::warn!(endpoint = %id, %error, "driver did not leave the sandbox");
