@@ -1,12 +1,14 @@
 //! The daemon: configuration in, everything bound, everything run, everything stopped in order.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_api::control::{ErrorKind, InitRequest, JoinRequest, Secret};
@@ -21,6 +23,7 @@ use crate::config::{Config, Pools, StartUp};
 use crate::control::{Server, ServerLimits};
 use crate::controller::{Api, Controller, Dispatcher};
 use crate::core::{Core, Ends, Inputs};
+use crate::docker::{Plugin, PluginServer};
 use crate::failure::Failure;
 use crate::gossip::streams::{self, SharedSecrets};
 use crate::ipam_driver::{self, WeftIpam};
@@ -53,6 +56,7 @@ pub struct App {
     controller: Arc<Controller>,
     dispatcher: Dispatcher,
     overlay: OverlayTask,
+    docker: Option<(PluginServer, Arc<Plugin>)>,
 }
 
 impl App {
@@ -68,6 +72,8 @@ impl App {
         make_directory(&config.data_dir, 0o700)?;
         make_directory(&config.run_dir, 0o755)?;
         let server = Server::bind(&config.socket, ServerLimits::default())?;
+        let plugin_server =
+            config.docker.as_ref().map(|docker| PluginServer::bind(&docker.socket)).transpose()?;
         let store = Store::open(&config.data_dir.join("weft.redb"))
             .map_err(|error| Failure::failed(error.to_string()).with_hint(error.hint()))?;
         let (udp, listener) = bind_gossip(&config).await?;
@@ -99,8 +105,10 @@ impl App {
         })?;
         let (vanished, vanishing) = mpsc::channel(VANISHED_QUEUED_MAX);
         let (driver, overlay) = OverlayDriver::new(planner, executor, RECONCILE_EVERY, vanished);
+        let own = std::iter::once(&config.socket)
+            .chain(config.docker.as_ref().map(|docker| &docker.socket));
         let plugins =
-            Plugins::new(config.plugins.clone(), vec![config.socket.clone()], Patience::default());
+            Plugins::new(config.plugins.clone(), own.cloned().collect(), Patience::default());
         let registry = Arc::new(Registry::with_plugins(plugins));
         register(&registry, driver.clone(), WeftIpam::new(handle.clone()))?;
         let controller = Arc::new(Controller::new(
@@ -118,6 +126,11 @@ impl App {
             now,
         ));
         let dispatcher = Dispatcher::new(controller.clone(), news, vanishing);
+        let docker = config
+            .docker
+            .as_ref()
+            .zip(plugin_server)
+            .map(|(docker, server)| (server, Plugin::new(controller.clone(), docker.scope)));
         Ok(Self {
             config,
             core,
@@ -129,6 +142,7 @@ impl App {
             controller,
             dispatcher,
             overlay,
+            docker,
         })
     }
 
@@ -162,10 +176,22 @@ impl App {
             let (controller, stop) = (self.controller.clone(), rest_stop.clone());
             async move { controller.settle_with_plugins(stop).await }
         });
+        self.controller.begin_reconciling().await;
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));
-        let mut server = tokio::spawn(self.server.run(api, server_stop.clone()));
-        rest.spawn(start_up(self.controller, self.config.start_up, rest_stop.clone()));
+        let mut servers = JoinSet::new();
+        servers.spawn(self.server.run(api, server_stop.clone()));
+        let mut discovered = None;
+        if let Some((server, plugin)) = self.docker {
+            if let Err(error) = plugin.restore().await {
+                tracing::error!(%error, "the Docker plugin begins with empty books");
+            }
+            discovered = Some(plugin.discovered());
+            rest.spawn(plugin.clone().run_chores(rest_stop.clone()));
+            servers.spawn(server.run(plugin, server_stop.clone()));
+        }
+        let found = Found { configured: self.config.start_up, port: self.config.port, discovered };
+        rest.spawn(start_up(self.controller, found, rest_stop.clone()));
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
             tracing::debug!(%error, "service manager was not told");
         }
@@ -176,7 +202,8 @@ impl App {
         };
         tracing::info!("agent stopping");
         server_stop.cancel();
-        drop(tokio::time::timeout(STOP_TIMEOUT, &mut server).await);
+        let served = async { while servers.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(STOP_TIMEOUT, served).await);
         rest_stop.cancel();
         core_stop.cancel();
         let ended = match early {
@@ -188,15 +215,24 @@ impl App {
     }
 }
 
+/// What leads into a cluster at start.
+struct Found {
+    configured: StartUp,
+    /// Gossip port of this node, and so of those an engine tells.
+    port: u16,
+    /// Other nodes of the engine's Swarm.
+    discovered: Option<watch::Receiver<BTreeSet<IpAddr>>>,
+}
+
 /// Does at start what the configuration says; a node that is in a cluster has nothing to do.
-async fn start_up(controller: Arc<Controller>, start_up: StartUp, stop: CancellationToken) {
+async fn start_up(controller: Arc<Controller>, mut found: Found, stop: CancellationToken) {
     let mut pause = JOIN_RETRY;
     loop {
-        let result = match &start_up {
+        let result = match &found.configured {
             StartUp::Wait => return,
             StartUp::Init => controller.init_cluster(InitRequest::default()).await,
             StartUp::Join { seeds, token_file } => {
-                join_at_start(&controller, seeds, token_file).await
+                join_at_start(&controller, seeds, &found, token_file).await
             }
         };
         match result {
@@ -212,31 +248,50 @@ async fn start_up(controller: Arc<Controller>, start_up: StartUp, stop: Cancella
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = more_is_discovered(&mut found.discovered) => continue,
             () = stop.cancelled() => return,
         }
         pause = (pause * 2).min(Duration::from_secs(60));
     }
 }
 
+async fn more_is_discovered(discovered: &mut Option<watch::Receiver<BTreeSet<IpAddr>>>) {
+    if let Some(receiver) = discovered
+        && receiver.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
 async fn join_at_start(
     controller: &Controller,
     seeds: &[crate::seed::Seed],
+    found: &Found,
     token_file: &Path,
 ) -> crate::control::Answer<weft_api::control::ClusterResource> {
     use weft_api::control::ControlError;
     if controller.is_member().await {
         return Err(ControlError::conflict("this node is in a cluster already"));
     }
-    let token = std::fs::read_to_string(token_file).map_err(|error| {
-        ControlError::invalid(format!("token file `{}`: {error}", token_file.display()))
-    })?;
     let mut addresses = Vec::new();
     for seed in seeds {
         match seed.resolve().await {
-            Ok(found) => addresses.extend(found),
+            Ok(resolved) => addresses.extend(resolved),
             Err(error) => tracing::warn!(%error, "seed not found"),
         }
     }
+    if let Some(discovered) = &found.discovered {
+        let known = discovered.borrow().iter().copied().collect::<Vec<_>>();
+        addresses.extend(known.into_iter().map(|ip| std::net::SocketAddr::new(ip, found.port)));
+    }
+    if addresses.is_empty() && seeds.is_empty() {
+        return Err(ControlError::unavailable("no other node is known yet")
+            .with_hint("an engine in a Swarm tells who is there; or name a member with --join"));
+    }
+    let token = std::fs::read_to_string(token_file).map_err(|error| {
+        ControlError::invalid(format!("token file `{}`: {error}", token_file.display()))
+    })?;
     let token = Secret::new(token.trim().to_owned());
     controller.join_cluster(JoinRequest { token, seeds: addresses }).await
 }

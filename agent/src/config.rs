@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weft_api::driver::Scope;
 
 use crate::plugins::Directories;
 use crate::seed::{DEFAULT_PORT, Seed};
@@ -55,11 +56,20 @@ pub enum StartUp {
     Init,
     /// Join one.
     Join {
-        /// Members to ask, any of them.
+        /// Members to ask, any of them; none where an engine in a Swarm tells who is there.
         seeds: Vec<Seed>,
         /// The file that holds the token.
         token_file: PathBuf,
     },
+}
+
+/// The plugin of a Docker Engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Docker {
+    /// Its socket, where the engine looks for it.
+    pub socket: PathBuf,
+    /// Where the engine's networks are known.
+    pub scope: Scope,
 }
 
 /// Everything the agent is told, checked.
@@ -87,6 +97,8 @@ pub struct Config {
     pub start_up: StartUp,
     /// Where third parties' plugins are looked for.
     pub plugins: Directories,
+    /// The Docker plugin, where it is served.
+    pub docker: Option<Docker>,
     /// What a cluster made here hands out.
     pub pools: Pools,
     /// How long a released address rests before reuse.
@@ -125,10 +137,17 @@ impl Config {
         let pools = Pools::checked(&layer)?;
         let current = host.current_dir();
         let absolute = |path: PathBuf| current.join(path);
+        let docker = layer.docker_socket.map(|path| Docker {
+            socket: absolute(path),
+            scope: layer.docker_scope.unwrap_or(Scope::Local),
+        });
         let run_dir = absolute(layer.run_dir.unwrap_or_else(|| "/run/weft".into()));
         let socket = layer.socket.map_or_else(|| run_dir.join("weft.sock"), absolute);
-        if socket.as_os_str().len() > SOCKET_PATH_MAX {
-            return Err(ConfigError::SocketPath { path: socket, max: SOCKET_PATH_MAX });
+        for path in docker.iter().map(|docker| &docker.socket).chain([&socket]) {
+            if path.as_os_str().len() > SOCKET_PATH_MAX {
+                let path = path.clone();
+                return Err(ConfigError::SocketPath { path, max: SOCKET_PATH_MAX });
+            }
         }
         let port = checked_port("port", layer.port, DEFAULT_PORT)?;
         let vxlan_port = checked_port("vxlan_port", layer.vxlan_port, 4789)?;
@@ -163,6 +182,7 @@ impl Config {
             log: layer.log.unwrap_or_else(|| "info".to_owned()),
             start_up,
             plugins,
+            docker,
             pools,
             rest: Duration::from_secs(layer.rest_seconds.unwrap_or(60)),
         })
@@ -185,7 +205,12 @@ fn start_up(layer: &Layer) -> Result<StartUp, ConfigError> {
     match (layer.init.unwrap_or(false), joins.is_empty()) {
         (true, false) => Err(ConfigError::InitAndJoin),
         (true, true) => Ok(StartUp::Init),
-        (false, true) => Ok(StartUp::Wait),
+        (false, true) if layer.docker_socket.is_none() => Ok(StartUp::Wait),
+        // An engine in a Swarm tells who is there; only the token is missing.
+        (false, true) => Ok(match layer.token_file.clone() {
+            Some(token_file) => StartUp::Join { seeds: Vec::new(), token_file },
+            None => StartUp::Wait,
+        }),
         (false, false) => {
             let seeds = joins
                 .iter()

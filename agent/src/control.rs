@@ -21,6 +21,7 @@ use weft_api::control::{
 };
 
 pub use access::BindError;
+pub(crate) use access::{Owner, Peer, SocketFile, bind, may_speak};
 pub use lookup::{EndpointRef, NetworkRef, resolve};
 pub use server::{Server, ServerLimits};
 pub use weft_api::control::{ControlError, ErrorKind};

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use weft_api::control::ControlError;
 use weft_api::driver::{Driver, DriverError};
 use weft_api::ipam::IpamError;
@@ -27,6 +29,7 @@ mod cluster;
 mod diagnosis;
 mod dispatch;
 mod endpoints;
+pub(crate) mod engine;
 mod foreign;
 pub mod inventory;
 mod networks;
@@ -69,6 +72,10 @@ pub struct Controller {
     registrations: dispatch::Registrations,
     leaving: Leaving,
     foreign: foreign::Foreign,
+    /// Wakes whoever waits for a network to be defined.
+    defined: Notify,
+    /// Wakes whoever lets claims of addresses expire.
+    claimed: Notify,
     started: Instant,
 }
 
@@ -91,6 +98,8 @@ impl Controller {
             registrations: dispatch::Registrations::default(),
             leaving: Leaving::default(),
             foreign: foreign::Foreign::default(),
+            defined: Notify::new(),
+            claimed: Notify::new(),
             started: now,
         }
     }
@@ -133,6 +142,12 @@ impl Controller {
     /// Returns the driver of a network.
     async fn driver_of(&self, definition: &Definition) -> Answer<crate::registry::NetworkDriver> {
         let found = self.registry.network(&definition.driver).await;
+        found.map_err(|error| foreign::no_driver(&error, self))
+    }
+
+    /// Returns the IPAM driver of a network.
+    async fn ipam_of(&self, definition: &Definition) -> Answer<crate::registry::IpamDriver> {
+        let found = self.registry.ipam(&definition.ipam).await;
         found.map_err(|error| foreign::no_driver(&error, self))
     }
 

@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod controller;
 pub mod core;
+pub mod docker;
 pub mod doctor;
 pub mod failure;
 pub mod gossip;

@@ -17,16 +17,19 @@ use weft_api::driver::{
 };
 use weft_api::error::Error;
 use weft_api::{Definition, EndpointId, Mac, NetworkId};
-use weft_overlay::{Addresses, PEER_TABLE, PlanError, Sandbox};
+use weft_overlay::{Addresses, FarEnd, PEER_TABLE, PlanError, names};
 
 pub mod options;
 pub mod task;
 
-use options::{definition_from, sandbox_from, stamp_from};
+use options::{definition_from, far_end_from, stamp_from};
 pub use task::{DataPathStatus, OverlayTask, Vanished};
 
 /// The type of networks it serves.
 pub const NETWORK_TYPE: &str = "overlay";
+
+/// How engines begin the names of interfaces that were handed over to them.
+const HANDED_PREFIX: &str = "eth";
 
 /// Requests that may wait for the task; peers beyond it wait in the core's news.
 const REQUESTS_QUEUED_MAX: usize = 4096;
@@ -56,7 +59,8 @@ pub(crate) enum Request {
     Join {
         network: NetworkId,
         endpoint: EndpointId,
-        sandbox: Sandbox,
+        sandbox_key: String,
+        far: FarEnd,
         answer: Answer<Vec<u8>>,
     },
     Leave {
@@ -73,6 +77,7 @@ pub(crate) enum Request {
     Synced {
         complete: bool,
     },
+    Restored,
     Status {
         answer: oneshot::Sender<DataPathStatus>,
     },
@@ -99,6 +104,13 @@ impl OverlayDriver {
             Self { requests },
             OverlayTask::new(planner, executor, receiver, reconcile_every, vanished),
         )
+    }
+
+    /// Says that the endpoints of an earlier start are joined again. Until then nothing is compared
+    /// with the kernel: what is not joined yet would be taken for a stray.
+    pub async fn set_restored(&self) {
+        // The task is gone when the agent stops.
+        let _ = self.requests.send(Request::Restored).await;
     }
 
     /// Tells whether all peers are known by now, so that entries nobody named may be removed.
@@ -210,12 +222,19 @@ impl Driver for OverlayDriver {
         info: &mut dyn JoinInfo,
         options: &Options,
     ) -> Result<(), DriverError> {
-        let sandbox = sandbox_from(sandbox_key, options)?;
+        let far = far_end_from(sandbox_key, options)?;
+        let handed = matches!(far, FarEnd::Handed(_));
+        let sandbox_key = sandbox_key.to_owned();
         let record = self
-            .ask(|answer| Request::Join { network: nid, endpoint: eid, sandbox, answer })
+            .ask(|answer| Request::Join { network: nid, endpoint: eid, sandbox_key, far, answer })
             .await?;
-        // The interface is in the sandbox under its final name, with gateways and routes set.
-        info.disable_gateway_service();
+        if handed {
+            // Whether it needs a gateway, and which, is the caller's to say.
+            info.interface_name().set_names(&names::handed(eid), HANDED_PREFIX)?;
+        } else {
+            // The interface is in the sandbox under its final name, with gateways and routes set.
+            info.disable_gateway_service();
+        }
         info.add_table_entry(PEER_TABLE, &eid.to_string(), &record)?;
         Ok(())
     }

@@ -7,7 +7,8 @@ use ipnetwork::IpNetwork;
 use weft_api::{EndpointId, Mac, Stamp};
 
 use crate::error::PlanError;
-use crate::op::Route;
+use crate::names;
+use crate::op::{HandOver, Route};
 use crate::peer_db::{Peer, SegmentIndex};
 use crate::record::PeerRecord;
 use crate::segment::Pool;
@@ -25,6 +26,38 @@ pub struct Addresses {
     pub stamp: Stamp,
     /// See [`crate::PeerRecord::replaces`].
     pub replaces: Option<Stamp>,
+}
+
+/// Who puts an endpoint's interface where it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FarEnd {
+    /// We do: it is born in the sandbox under its name, addressed and routed.
+    Placed(Sandbox),
+    /// A container engine does: it takes the link [`crate::names::handed`] from the host's
+    /// namespace, moves it into the sandbox and sets it up there.
+    Handed(HandOver),
+}
+
+impl FarEnd {
+    /// The sandbox and the name under which we make it; the host's path is empty.
+    pub(crate) fn interface(&self, endpoint: EndpointId) -> (PathBuf, String) {
+        match self {
+            Self::Placed(sandbox) => (sandbox.path.clone(), sandbox.ifname.clone()),
+            Self::Handed(_) => (PathBuf::new(), names::handed(endpoint)),
+        }
+    }
+}
+
+impl From<Sandbox> for FarEnd {
+    fn from(sandbox: Sandbox) -> Self {
+        Self::Placed(sandbox)
+    }
+}
+
+impl From<HandOver> for FarEnd {
+    fn from(hand_over: HandOver) -> Self {
+        Self::Handed(hand_over)
+    }
 }
 
 /// Where an endpoint's interface appears.
@@ -55,7 +88,8 @@ pub enum DefaultRoute {
 pub(crate) struct Endpoint {
     /// What the others are told.
     pub(crate) peer: Peer,
-    pub(crate) sandbox: Option<Sandbox>,
+    /// Where it is joined to, if it is.
+    pub(crate) far: Option<FarEnd>,
     v4: Option<Pool>,
     v6: Option<Pool>,
 }
@@ -85,7 +119,7 @@ impl Endpoint {
         };
         Ok(Self {
             peer: Peer { segment, v4, v6, mac, vtep, stamp, replaces },
-            sandbox: None,
+            far: None,
             v4: place_v4.map(|p| p.1),
             v6: place_v6.map(|p| p.1),
         })

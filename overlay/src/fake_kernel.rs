@@ -10,7 +10,9 @@ use weft_api::Vni;
 
 use crate::names;
 use crate::observed::{Observed, ObservedNamespace, ObservedPort, ObservedVxlan};
-use crate::op::{Bridge, EndpointLink, FdbEntry, KernelOp, Neighbour, Place, Vxlan, WayOut};
+use crate::op::{
+    Bridge, EndpointLink, FdbEntry, HandOver, HandedLink, KernelOp, Neighbour, Place, Vxlan, WayOut,
+};
 
 /// Why the fake kernel refuses, as Linux would.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +34,17 @@ pub enum FakeError {
     /// The sandbox has an interface of that name.
     #[error("interface {0} exists in the sandbox")]
     InterfaceExists(String),
+    /// The pair that is to be adopted is not there.
+    #[error("port {0} is gone")]
+    HandedGone(String),
+}
+
+/// The pair of an endpoint that is handed over.
+#[derive(Debug, Clone)]
+struct Handed {
+    host_link: String,
+    /// Where the engine moved the far end; `None` while it waits in the host.
+    taken: Option<PathBuf>,
 }
 
 /// A namespace of the host's, and what it is connected to.
@@ -40,6 +53,8 @@ pub struct FakeKernel {
     namespaces: BTreeMap<String, ObservedNamespace>,
     /// Endpoints' pairs by namespace and port.
     pairs: BTreeMap<(String, String), EndpointLink>,
+    /// The same of those that are handed over.
+    handed: BTreeMap<(String, String), Handed>,
     /// Ways out by the name of the host's end; the namespace is where the other end is.
     ways: BTreeMap<String, (String, WayOut)>,
 }
@@ -67,6 +82,7 @@ impl FakeKernel {
             KernelOp::EnsureBridge { namespace, bridge } => self.ensure_bridge(namespace, bridge),
             KernelOp::EnsureVxlan { namespace, vxlan } => self.ensure_vxlan(namespace, vxlan),
             KernelOp::EnsureEndpoint { namespace, link } => self.ensure_endpoint(namespace, link),
+            KernelOp::EnsureHanded { namespace, link } => self.ensure_handed(namespace, link),
             KernelOp::EnsureWayOut { namespace, way } => self.ensure_way_out(namespace, way),
             KernelOp::RemoveWayOut { way, .. } => {
                 self.remove_way_out(&way.host_link);
@@ -112,7 +128,26 @@ impl FakeKernel {
     /// Reads back all that is ours.
     pub fn observe(&self) -> Observed {
         let host_links = self.ways.keys().filter(|name| names::is_ours(name)).cloned().collect();
-        Observed { namespaces: self.namespaces.clone(), host_links }
+        let waiting = self.handed.values().filter(|pair| pair.taken.is_none());
+        let handed = waiting.map(|pair| pair.host_link.clone()).collect();
+        Observed { namespaces: self.namespaces.clone(), host_links, handed }
+    }
+
+    /// A container engine moves a far end from the host into a sandbox, and sets it up there.
+    /// Returns whether it was there to take.
+    pub fn take(&mut self, host_link: &str, sandbox: &Path) -> bool {
+        let waits = |pair: &Handed| pair.host_link == host_link && pair.taken.is_none();
+        let Some((key, pair)) = self.handed.iter_mut().find(|(_, pair)| waits(pair)) else {
+            return false;
+        };
+        pair.taken = Some(sandbox.to_owned());
+        let (namespace, port) = key;
+        if let Some(there) = self.namespaces.get_mut(namespace)
+            && let Some(port) = there.ports.get_mut(port)
+        {
+            port.carrier = true;
+        }
+        true
     }
 
     /// An interface in a sandbox, as its pair was made.
@@ -122,8 +157,10 @@ impl FakeKernel {
 
     /// A sandbox vanishes, and the pairs that reach into it with it.
     pub fn vanish_sandbox(&mut self, sandbox: &Path) {
-        let gone = self.pairs.iter().filter(|(_, link)| is_at(link, sandbox));
-        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+        let placed = self.pairs.iter().filter(|(_, link)| is_at(link, sandbox));
+        let taken = self.handed.iter().filter(|(_, h)| h.taken.as_deref() == Some(sandbox));
+        let gone: Vec<_> =
+            placed.map(|(key, _)| key.clone()).chain(taken.map(|(key, _)| key.clone())).collect();
         for (namespace, port) in gone {
             self.remove_link(&Place::Network(namespace), &port);
         }
@@ -182,9 +219,30 @@ impl FakeKernel {
         if taken {
             return Err(FakeError::InterfaceExists(link.ifname.clone()));
         }
-        let port = ObservedPort { bridge: link.bridge.clone(), carrier: true };
+        let port = ObservedPort { bridge: link.bridge.clone(), up: true, carrier: true };
         self.namespace(namespace)?.ports.insert(link.port.clone(), port);
+        self.handed.remove(&key);
         self.pairs.insert(key, link.clone());
+        Ok(())
+    }
+
+    fn ensure_handed(&mut self, namespace: &str, link: &HandedLink) -> Result<(), FakeError> {
+        self.need_bridge(namespace, &link.bridge)?;
+        let there = self.namespace(namespace)?;
+        match (there.ports.get_mut(&link.port), link.hand_over) {
+            (Some(port), HandOver::First | HandOver::Adopted) => {
+                port.bridge.clone_from(&link.bridge);
+                port.up = true;
+                return Ok(());
+            }
+            (None, HandOver::Adopted) => return Err(FakeError::HandedGone(link.port.clone())),
+            (None, HandOver::First) => {}
+        }
+        self.remove_link(&Place::Host, &link.host_link);
+        let port = ObservedPort { bridge: link.bridge.clone(), up: true, carrier: false };
+        self.namespace(namespace)?.ports.insert(link.port.clone(), port);
+        let pair = Handed { host_link: link.host_link.clone(), taken: None };
+        self.handed.insert((namespace.to_owned(), link.port.clone()), pair);
         Ok(())
     }
 
@@ -205,12 +263,20 @@ impl FakeKernel {
     fn remove_namespace(&mut self, name: &str) {
         self.namespaces.remove(name);
         self.pairs.retain(|(namespace, _), _| namespace != name);
+        self.handed.retain(|(namespace, _), _| namespace != name);
         self.ways.retain(|_, (namespace, _)| namespace != name);
     }
 
     fn remove_link(&mut self, place: &Place, name: &str) {
         match place {
-            Place::Host => self.remove_way_out(name),
+            Place::Host => {
+                self.remove_way_out(name);
+                let waits = |pair: &Handed| pair.host_link == name && pair.taken.is_none();
+                if let Some((key, _)) = self.handed.iter().find(|(_, pair)| waits(pair)) {
+                    let (namespace, port) = key.clone();
+                    self.remove_in_namespace(&namespace, &port);
+                }
+            }
             Place::Network(namespace) => self.remove_in_namespace(namespace, name),
             Place::Sandbox(path) => {
                 let pair = self.pairs.iter().find(|(_, l)| is_at(l, path) && l.ifname == name);
@@ -232,7 +298,9 @@ impl FakeKernel {
             ports.chain(devices).filter(|bridge| *bridge == name).for_each(String::clear);
         }
         let way_out = there.way_out.as_deref() == Some(name);
-        self.pairs.remove(&(namespace.to_owned(), name.to_owned()));
+        let key = (namespace.to_owned(), name.to_owned());
+        self.pairs.remove(&key);
+        self.handed.remove(&key);
         if way_out {
             there.way_out = None;
             self.ways.retain(|_, (place, _)| place != namespace);

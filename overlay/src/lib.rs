@@ -76,8 +76,9 @@ mod reconcile;
 mod record;
 mod segment;
 
-pub use endpoint::{Addresses, DefaultRoute, Sandbox};
+pub use endpoint::{Addresses, DefaultRoute, FarEnd, Sandbox};
 pub use error::{PlanError, Refusal};
+pub use op::HandOver;
 pub use peer_db::{Claimant, Conflict, Subject};
 pub use planner::{Counters, Event, Host, Planner};
 pub use reconcile::{Drift, Kind, Knowledge, Repair};

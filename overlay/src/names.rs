@@ -1,8 +1,8 @@
 //! Names of kernel objects: fixed by the ids, so that what a crash left behind is found again.
 //!
-//! An interface's name has at most 15 bytes. The VXLAN device and the host's end of a way out are
-//! born in the host's namespace, so their names differ between networks; ids are random, and a
-//! VNI belongs to one network of a cluster for ever.
+//! An interface's name has at most 15 bytes. The VXLAN device, the host's end of a way out and what
+//! is handed over are born in the host's namespace, so their names differ between networks; ids
+//! are random, and a VNI belongs to one network of a cluster for ever.
 
 use weft_api::{EndpointId, NetworkId, Vni};
 
@@ -33,10 +33,12 @@ pub(crate) fn network_link_beside(host_link: &str) -> String {
 /// Tells whether a name in the run directory, or of a link in the host's namespace, is one that
 /// [`namespace`] gives.
 pub fn is_ours(name: &str) -> bool {
-    name.strip_prefix(NAMESPACE).is_some_and(|digits| {
-        digits.len() == DIGITS
-            && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    })
+    has_digits(name.strip_prefix(NAMESPACE), DIGITS)
+}
+
+fn has_digits(digits: Option<&str>, count: usize) -> bool {
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    digits.is_some_and(|digits| digits.len() == count && digits.bytes().all(is_digit))
 }
 
 /// The bridge of a segment.
@@ -55,6 +57,18 @@ pub fn port(endpoint: EndpointId) -> String {
 }
 
 const PORT_DIGITS: usize = 12;
+
+/// The host's end of a pair that a container engine takes, until it takes it.
+pub fn handed(endpoint: EndpointId) -> String {
+    format!("{HANDED}{}", &endpoint.to_string()[..PORT_DIGITS])
+}
+
+const HANDED: &str = "wh";
+
+/// Tells whether a link in the host's namespace has a name that [`handed`] gives.
+pub fn is_handed(name: &str) -> bool {
+    has_digits(name.strip_prefix(HANDED), PORT_DIGITS)
+}
 
 /// Tells whether two networks would share a namespace's name.
 pub(crate) fn networks_collide(a: NetworkId, b: NetworkId) -> bool {
@@ -82,6 +96,7 @@ mod tests {
             bridge(vni),
             vxlan(vni),
             port(endpoint),
+            handed(endpoint),
         ] {
             assert!(name.len() <= 15, "{name}");
         }
@@ -92,6 +107,11 @@ mod tests {
         assert!(is_ours(&namespace(NetworkId::from_bytes([0xab; 16]))));
         for name in ["weft-lab", "weft-ABABABABAB", "weft-ababababab0", "eth0", "weft-"] {
             assert!(!is_ours(name), "{name}");
+        }
+        let endpoint = EndpointId::from_bytes([0xab; 16]);
+        assert!(is_handed(&handed(endpoint)));
+        for name in ["wh0", "whABABABABABAB", "whabababababab0", &port(endpoint), "wh"] {
+            assert!(!is_handed(name), "{name}");
         }
     }
 

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use weft_api::{Definition, EndpointId, Mac, NetworkId};
 
-use crate::endpoint::{Addresses, DefaultRoute, Endpoint, Sandbox};
+use crate::endpoint::{Addresses, DefaultRoute, Endpoint, FarEnd, Sandbox};
 use crate::error::PlanError;
 use crate::mtu::{self, Families};
 use crate::names;
-use crate::op::{EndpointLink, KernelOp, Place, Route, WayOut};
+use crate::op::{EndpointLink, HandOver, HandedLink, KernelOp, Place, Route, WayOut};
 use crate::peer_db::{Change, PeerDb, SegmentIndex};
 use crate::planner::Host;
 use crate::segment::{self, Misplaced, Pool, Segment};
@@ -187,11 +187,45 @@ impl Network {
         (peers, Programmer { namespace, segments })
     }
 
+    /// The endpoints that are joined, with where to.
+    pub(crate) fn joined(&self) -> impl Iterator<Item = (EndpointId, &Endpoint, &FarEnd)> {
+        self.endpoints
+            .iter()
+            .filter_map(|(id, endpoint)| Some((*id, endpoint, endpoint.far.as_ref()?)))
+    }
+
     /// The operation that makes a joined endpoint's pair.
     pub(crate) fn ensure_endpoint(&self, id: EndpointId) -> Option<KernelOp> {
         let endpoint = self.endpoints.get(&id)?;
-        let link = self.link(id, endpoint, endpoint.sandbox.as_ref()?);
-        Some(KernelOp::EnsureEndpoint { namespace: self.namespace.clone(), link })
+        let namespace = self.namespace.clone();
+        Some(match endpoint.far.as_ref()? {
+            FarEnd::Placed(sandbox) => {
+                KernelOp::EnsureEndpoint { namespace, link: self.link(id, endpoint, sandbox) }
+            }
+            FarEnd::Handed(hand_over) => {
+                KernelOp::EnsureHanded { namespace, link: self.handed(id, endpoint, *hand_over) }
+            }
+        })
+    }
+
+    /// After its join a hand-over only ever adopts the pair.
+    pub(crate) fn settle(&mut self, id: EndpointId) {
+        if let Some(Endpoint { far: Some(FarEnd::Handed(hand_over)), .. }) =
+            self.endpoints.get_mut(&id)
+        {
+            *hand_over = HandOver::Adopted;
+        }
+    }
+
+    fn handed(&self, id: EndpointId, endpoint: &Endpoint, hand_over: HandOver) -> HandedLink {
+        HandedLink {
+            port: names::port(id),
+            bridge: self.segments[endpoint.peer.segment].bridge.name.clone(),
+            host_link: names::handed(id),
+            mac: endpoint.peer.mac,
+            mtu: self.mtu,
+            hand_over,
+        }
     }
 
     fn link(&self, id: EndpointId, endpoint: &Endpoint, to: &Sandbox) -> EndpointLink {

@@ -12,6 +12,9 @@ pub struct Observed {
     /// Host ends of ways out found in the host namespace, by link name; those too of which only
     /// rules are left.
     pub host_links: BTreeSet<String>,
+    /// Far ends of endpoints' pairs that wait in the host namespace for a container engine, by
+    /// link name.
+    pub handed: BTreeSet<String>,
 }
 
 /// One network namespace. A bridge or VXLAN device that is down, or not set as the executor sets
@@ -45,6 +48,8 @@ pub struct ObservedVxlan {
 pub struct ObservedPort {
     /// The bridge; empty when it has none.
     pub bridge: String,
+    /// It is set up.
+    pub up: bool,
     /// Both ends are up.
     pub carrier: bool,
 }

@@ -80,6 +80,34 @@ pub struct EndpointLink {
     pub routes: Vec<Route>,
 }
 
+/// The pair of an endpoint whose far end a container engine moves into its sandbox, names,
+/// addresses and routes; until then that end waits in the host's namespace, down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedLink {
+    /// Name of the bridge's end, in the network's namespace.
+    pub port: String,
+    /// The bridge it is a port of.
+    pub bridge: String,
+    /// Name of the far end while it waits in the host's namespace.
+    pub host_link: String,
+    /// MAC of the far end.
+    pub mac: Mac,
+    /// In bytes.
+    pub mtu: u32,
+    /// Whether the pair may be made.
+    pub hand_over: HandOver,
+}
+
+/// Whether a hand-over makes a pair. One that was taken is never made again: the far end is in a
+/// container, and the engine that could move another one there is not asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandOver {
+    /// The engine waits for the far end: a pair that is not there is made.
+    First,
+    /// The far end was taken before: a pair that is not there is an error.
+    Adopted,
+}
+
 /// A network's way out: a veth pair between its namespace and the host, a routing table of ours
 /// with a rule for each pool, and masquerade of what leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +174,14 @@ pub enum KernelOp {
         namespace: String,
         /// Shape.
         link: EndpointLink,
+    },
+    /// Make or adopt the pair of an endpoint that is handed over: its port in place and up. What
+    /// became of the far end does not matter.
+    EnsureHanded {
+        /// The network's namespace.
+        namespace: String,
+        /// Shape.
+        link: HandedLink,
     },
     /// Make or correct a network's way out.
     EnsureWayOut {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use weft_api::{Definition, EndpointId, NetworkId, NodeId, Vni};
 
-use crate::endpoint::{self, Addresses, Sandbox};
+use crate::endpoint::{self, Addresses, FarEnd};
 use crate::error::{PlanError, Refusal};
 use crate::names;
 use crate::network::Network;
@@ -93,7 +93,7 @@ pub struct Planner {
     host: Host,
     networks: BTreeMap<NetworkId, Network>,
     vnis: BTreeMap<Vni, NetworkId>,
-    /// Interfaces of joined endpoints, by sandbox and name.
+    /// Interfaces of joined endpoints, by sandbox and name; the host's path is empty.
     interfaces: BTreeMap<(PathBuf, String), EndpointId>,
     ops: VecDeque<KernelOp>,
     counters: Counters,
@@ -181,15 +181,16 @@ impl Planner {
     ) -> Result<(), PlanError> {
         let network = self.network_mut(network)?;
         let found = network.endpoints.get(&endpoint).ok_or(PlanError::NoEndpoint(endpoint))?;
-        if found.sandbox.is_some() {
+        if found.far.is_some() {
             return Err(PlanError::EndpointJoined(endpoint));
         }
         network.endpoints.remove(&endpoint);
         Ok(())
     }
 
-    /// Joins an endpoint to a sandbox; the first join builds the network. Returns the encoded
-    /// [`crate::PeerRecord`] to publish under the endpoint's id.
+    /// Joins an endpoint: puts it into a [`crate::Sandbox`], or hands it over to a container engine
+    /// that will. The first join builds the network. Returns the encoded [`crate::PeerRecord`] to
+    /// publish under the endpoint's id.
     ///
     /// # Errors
     /// It is unknown, joined already, or the interface cannot have that name.
@@ -197,25 +198,26 @@ impl Planner {
         &mut self,
         network: NetworkId,
         endpoint: EndpointId,
-        sandbox: Sandbox,
+        far: impl Into<FarEnd>,
     ) -> Result<Vec<u8>, PlanError> {
         let Self { networks, interfaces, ops, .. } = self;
         let network = networks.get_mut(&network).ok_or(PlanError::NoNetwork(network))?;
         let found = network.endpoints.get_mut(&endpoint);
         let found = found.ok_or(PlanError::NoEndpoint(endpoint))?;
-        if found.sandbox.is_some() {
+        if found.far.is_some() {
             return Err(PlanError::EndpointJoined(endpoint));
         }
-        if !endpoint::is_interface_name(&sandbox.ifname) {
-            return Err(PlanError::BadInterfaceName(sandbox.ifname));
+        let far = far.into();
+        let interface = far.interface(endpoint);
+        if !endpoint::is_interface_name(&interface.1) {
+            return Err(PlanError::BadInterfaceName(interface.1));
         }
-        let interface = (sandbox.path.clone(), sandbox.ifname.clone());
         if let Some(by) = interfaces.get(&interface) {
-            return Err(PlanError::InterfaceTaken { ifname: sandbox.ifname, by: *by });
+            return Err(PlanError::InterfaceTaken { ifname: interface.1, by: *by });
         }
         interfaces.insert(interface, endpoint);
         let (own, record) = (found.peer, found.record().encode());
-        found.sandbox = Some(sandbox);
+        found.far = Some(far);
         let first = !network.is_built();
         network.joined += 1;
         if first {
@@ -227,6 +229,7 @@ impl Planner {
             peers.join(endpoint, own, |change| ops.push_back(programmer.op(change)));
         }
         ops.extend(network.ensure_endpoint(endpoint));
+        network.settle(endpoint);
         Ok(record)
     }
 
@@ -240,8 +243,8 @@ impl Planner {
         let network = networks.get_mut(&network).ok_or(PlanError::NoNetwork(network))?;
         let found = network.endpoints.get_mut(&endpoint);
         let found = found.ok_or(PlanError::NoEndpoint(endpoint))?;
-        let sandbox = found.sandbox.take().ok_or(PlanError::NotJoined(endpoint))?;
-        interfaces.remove(&(sandbox.path, sandbox.ifname));
+        let far = found.far.take().ok_or(PlanError::NotJoined(endpoint))?;
+        interfaces.remove(&far.interface(endpoint));
         ops.push_back(KernelOp::RemoveLink {
             place: Place::Network(network.namespace.clone()),
             name: names::port(endpoint),
@@ -290,6 +293,22 @@ impl Planner {
     /// [`Self::poll_output`] before observing, or what is under way counts as drift.
     pub fn reconcile(&self, observed: &Observed, knowledge: Knowledge) -> Repair {
         reconcile::reconcile(&self.networks, observed, knowledge)
+    }
+
+    /// Finds the endpoints that were handed over and whose port is gone: their container is gone
+    /// with the far end, and nothing makes them whole again. They are to be taken out with
+    /// [`Self::leave`] before [`Self::reconcile`], which passes over them. To be observed as there.
+    pub fn vanished(&self, observed: &Observed) -> Vec<(NetworkId, EndpointId)> {
+        let gone = self.networks.values().flat_map(|network| {
+            let there = observed.namespaces.get(&network.namespace);
+            let handed = network.joined().filter(|(_, _, far)| matches!(far, FarEnd::Handed(_)));
+            handed
+                .filter(move |(id, ..)| {
+                    !there.is_some_and(|n| n.ports.contains_key(&names::port(*id)))
+                })
+                .map(|(id, ..)| (network.id, id))
+        });
+        gone.collect()
     }
 
     /// Lists the addresses and MACs that several endpoints claim.

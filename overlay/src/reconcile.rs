@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_api::NetworkId;
 
+use crate::endpoint::FarEnd;
 use crate::names;
 use crate::network::Network;
-use crate::observed::{Observed, ObservedNamespace};
+use crate::observed::{Observed, ObservedNamespace, ObservedPort};
 use crate::op::{Bridge, KernelOp, Place, Vxlan, WayOut};
 use crate::peer_db::SegmentIndex;
 
@@ -31,6 +32,8 @@ pub enum Kind {
     Vxlan,
     /// An endpoint's pair.
     Port,
+    /// The far end of a pair that waits in the host to be taken.
+    Handed,
     /// A way out.
     WayOut,
     /// An FDB entry.
@@ -88,6 +91,7 @@ pub(crate) fn reconcile(
     let built: BTreeMap<&str, &Network> =
         networks.values().filter(|n| n.is_built()).map(|n| (n.namespace.as_str(), n)).collect();
     let mut repair = Repair::default();
+    remove_untaken(networks, observed, &mut repair);
     remove_leftovers(&built, observed, &mut repair);
     let empty = ObservedNamespace::default();
     for (name, network) in built {
@@ -106,6 +110,23 @@ pub(crate) fn reconcile(
         Links { network, there, repair: &mut repair }.ports();
     }
     repair
+}
+
+/// Removes what waits in the host for nobody: a join was cut short by a crash, the agent's or the
+/// engine's. The port goes with it, wherever it is.
+fn remove_untaken(
+    networks: &BTreeMap<NetworkId, Network>,
+    observed: &Observed,
+    repair: &mut Repair,
+) {
+    let joined = networks.values().flat_map(Network::joined);
+    let handed = joined.filter(|(_, _, far)| matches!(far, FarEnd::Handed(_)));
+    let awaited: BTreeSet<String> = handed.map(|(id, ..)| names::handed(id)).collect();
+    let untaken = |name: &&String| names::is_handed(name) && !awaited.contains(*name);
+    for name in observed.handed.iter().filter(untaken) {
+        repair.drift(Kind::Handed).stray += 1;
+        repair.ops.push(KernelOp::RemoveLink { place: Place::Host, name: name.clone() });
+    }
 }
 
 /// Removes namespaces and ways out with names of ours that no network has. They go first: a VXLAN
@@ -167,8 +188,7 @@ impl Links<'_> {
         let segments = &network.segments;
         let bridges: BTreeSet<&str> = segments.iter().map(|s| s.bridge.name.as_str()).collect();
         let vxlans: BTreeSet<&str> = segments.iter().map(|s| s.vxlan.name.as_str()).collect();
-        let joined = network.endpoints.iter().filter(|(_, e)| e.sandbox.is_some());
-        let ports: BTreeSet<String> = joined.map(|(id, _)| names::port(*id)).collect();
+        let ports: BTreeSet<String> = network.joined().map(|(id, ..)| names::port(id)).collect();
         for name in there.ports.keys().filter(|name| !ports.contains(*name)) {
             self.remove(Kind::Port, name);
         }
@@ -239,18 +259,26 @@ impl Links<'_> {
     }
 
     fn ports(&mut self) {
-        for (id, endpoint) in &self.network.endpoints {
-            if endpoint.sandbox.is_none() {
-                continue;
-            }
+        for (id, endpoint, far) in self.network.joined() {
             let bridge = &self.network.segments[endpoint.peer.segment].bridge.name;
-            match self.there.ports.get(&names::port(*id)) {
-                Some(there) if there.carrier && there.bridge == *bridge => continue,
-                Some(_) => self.repair.drift(Kind::Port).wrong += 1,
-                None => self.repair.drift(Kind::Port).missing += 1,
+            match (self.there.ports.get(&names::port(id)), far) {
+                (Some(there), far) if there.bridge == *bridge && works(there, far) => continue,
+                (Some(_), _) => self.repair.drift(Kind::Port).wrong += 1,
+                (None, FarEnd::Placed(_)) => self.repair.drift(Kind::Port).missing += 1,
+                // Not ours to make again: see `Planner::vanished`.
+                (None, FarEnd::Handed(_)) => continue,
             }
-            self.repair.ops.extend(self.network.ensure_endpoint(*id));
+            self.repair.ops.extend(self.network.ensure_endpoint(id));
         }
+    }
+}
+
+/// Both ends of a pair are ours to keep up, unless the far one was handed over: it may wait in the
+/// host, or be down because its container wants it so.
+fn works(port: &ObservedPort, far: &FarEnd) -> bool {
+    match far {
+        FarEnd::Placed(_) => port.carrier,
+        FarEnd::Handed(_) => port.up,
     }
 }
 

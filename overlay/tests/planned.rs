@@ -2,19 +2,20 @@
 //! repaired when it drifts, by the fake kernel as by Linux.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use weft_api::{Definition, EndpointId, Mac, NetworkId, NodeId, Stamp, Subnet, Vni};
 use weft_overlay::fake_kernel::FakeKernel;
 use weft_overlay::netlink::namespace::{make_anonymous, release_directory};
-use weft_overlay::netlink::{Executor, Namespace};
+use weft_overlay::netlink::sandbox::{self, Interface};
+use weft_overlay::netlink::{Connection, Executor, Namespace, link};
 use weft_overlay::observed::Observed;
 use weft_overlay::op::{FdbEntry, KernelOp, Neighbour, Place};
 use weft_overlay::{
-    Addresses, DefaultRoute, Event, Host, Knowledge, PEER_TABLE, PeerRecord, Planner, Repair,
-    Sandbox, names,
+    Addresses, DefaultRoute, Event, FarEnd, HandOver, Host, Knowledge, PEER_TABLE, PeerRecord,
+    Planner, Repair, Sandbox, names,
 };
 
 /// One host's data plane, with a sandbox beside it.
@@ -71,6 +72,47 @@ impl DataPlane {
         }
     }
 
+    /// Does as a container engine: moves a far end out of the host, names it and sets it up.
+    async fn take(&mut self, host_link: &str, address: &str) {
+        let path = self.sandbox();
+        match self {
+            Self::Fake(kernel) => assert!(kernel.take(host_link, &path), "{host_link} waits"),
+            Self::Linux { executor, sandbox, .. } => {
+                let mut outside = Connection::open(executor.host()).await.unwrap();
+                let wanted = Interface {
+                    ifname: "eth0".to_owned(),
+                    mac: None,
+                    mtu: None,
+                    addresses: vec![address.parse().unwrap()],
+                    routes: Vec::new(),
+                };
+                let from = (&mut outside, executor.host());
+                sandbox::move_in(from, host_link, sandbox, &wanted).await.unwrap();
+            }
+        }
+    }
+
+    /// The container ends, and what is in its sandbox with it.
+    async fn end_container(&mut self) {
+        let path = self.sandbox();
+        match self {
+            Self::Fake(kernel) => kernel.vanish_sandbox(&path),
+            Self::Linux { sandbox, .. } => {
+                let mut inside = Connection::open(sandbox).await.unwrap();
+                link::remove(&mut inside, "eth0").await.unwrap();
+            }
+        }
+    }
+
+    /// Carries out what has to fail, and returns how much did.
+    async fn failures(&mut self, planner: &mut Planner) -> usize {
+        let ops: Vec<_> = std::iter::from_fn(|| planner.poll_output()).collect();
+        match self {
+            Self::Fake(kernel) => kernel.apply_all(&ops).len(),
+            Self::Linux { executor, .. } => executor.apply(ops).await.len(),
+        }
+    }
+
     async fn carry_out(&mut self, planner: &mut Planner) {
         let ops = std::iter::from_fn(|| planner.poll_output()).collect();
         self.apply(ops).await;
@@ -123,6 +165,12 @@ fn definition(n: u8) -> Definition {
 
 /// A network with an endpoint in the sandbox and a peer in each segment.
 fn populate(planner: &mut Planner, n: u8, path: PathBuf) {
+    let (ifname, default_route) = (format!("eth{n}"), DefaultRoute::Elsewhere);
+    join(planner, n, Sandbox { path, ifname, default_route, routes: Vec::new() });
+}
+
+/// A network with an endpoint that joins as is said, and a peer in each segment.
+fn join(planner: &mut Planner, n: u8, far: impl Into<FarEnd>) {
     planner.create_network(&definition(n)).unwrap();
     let own = Addresses {
         v4: Some(format!("10.{n}.0.10/24").parse().unwrap()),
@@ -132,9 +180,7 @@ fn populate(planner: &mut Planner, n: u8, path: PathBuf) {
         replaces: None,
     };
     planner.create_endpoint(nid(n), eid(n), own).unwrap();
-    let (ifname, default_route) = (format!("eth{n}"), DefaultRoute::Elsewhere);
-    let sandbox = Sandbox { path, ifname, default_route, routes: Vec::new() };
-    planner.join(nid(n), eid(n), sandbox).unwrap();
+    planner.join(nid(n), eid(n), far).unwrap();
     for (peer, v6) in [(0, Some(format!("fd0{n}::20").parse().unwrap())), (1, None)] {
         let record = PeerRecord {
             v4: Some(format!("10.{n}.{peer}.20/24").parse().unwrap()),
@@ -211,6 +257,58 @@ async fn a_plan_is_carried_out_adopted_repaired_and_taken_back(mut plane: DataPl
     first.leave(nid(1), eid(1)).unwrap();
     plane.carry_out(&mut first).await;
     assert_eq!(plane.observe().await, Observed::default());
+}
+
+async fn a_hand_over_is_taken_adopted_and_ends_with_its_container(mut plane: DataPlane) {
+    let mut first = planner();
+    join(&mut first, 1, HandOver::First);
+    plane.carry_out(&mut first).await;
+    let waits = plane.observe().await;
+    assert!(waits.handed.contains(&names::handed(eid(1))));
+    assert_eq!(first.vanished(&waits), []);
+    assert_eq!(plane.reconcile(&first).await, Repair::default(), "it may wait");
+    plane.take(&names::handed(eid(1)), "10.1.0.10/24").await;
+    let whole = plane.observe().await;
+    assert_eq!(whole.handed, BTreeSet::new());
+    assert_eq!(plane.reconcile(&first).await, Repair::default(), "it is taken");
+
+    let mut restarted = planner();
+    join(&mut restarted, 1, HandOver::Adopted);
+    plane.carry_out(&mut restarted).await;
+    assert_eq!(plane.observe().await, whole, "adopted as it stands");
+    assert_eq!(plane.reconcile(&restarted).await, Repair::default());
+    let place = Place::Network(names::namespace(nid(1)));
+    let name = names::bridge(Vni::new(10).unwrap());
+    plane.apply(vec![KernelOp::RemoveLink { place, name }]).await;
+    assert!(!plane.reconcile(&restarted).await.is_clean());
+    assert_eq!(plane.observe().await, whole, "its port is back in its bridge");
+
+    plane.end_container().await;
+    assert_eq!(restarted.vanished(&plane.observe().await), [(nid(1), eid(1))]);
+    assert_eq!(plane.reconcile(&restarted).await, Repair::default(), "nothing is made again");
+    let mut late = planner();
+    join(&mut late, 1, HandOver::Adopted);
+    assert_eq!(plane.failures(&mut late).await, 1, "nothing is there to adopt");
+    late.leave(nid(1), eid(1)).unwrap();
+    plane.carry_out(&mut late).await;
+    assert_eq!(plane.observe().await, Observed::default(), "nothing is left behind");
+
+    let mut crashed = planner();
+    join(&mut crashed, 2, HandOver::First);
+    plane.carry_out(&mut crashed).await;
+    assert!(!plane.reconcile(&planner()).await.is_clean(), "what waits for nobody shows");
+    assert_eq!(plane.observe().await, Observed::default(), "and goes");
+}
+
+#[tokio::test]
+async fn the_fake_kernel_hands_over() {
+    let plane = DataPlane::Fake(FakeKernel::new());
+    a_hand_over_is_taken_adopted_and_ends_with_its_container(plane).await;
+}
+
+#[tokio::test]
+async fn linux_hands_over() {
+    a_hand_over_is_taken_adopted_and_ends_with_its_container(DataPlane::linux()).await;
 }
 
 #[tokio::test]

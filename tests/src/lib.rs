@@ -4,3 +4,4 @@ pub mod cluster;
 pub mod nodes;
 pub mod testbed;
 pub mod third_party;
+pub mod transcript;

@@ -143,9 +143,10 @@ async fn a_foreign_driver_serves_a_network() {
     assert!(here.links().await.iter().all(|link| link.name == "lo"), "the interface is gone");
     testbed.hosts[0].detach("two").await;
     testbed.hosts[0].client.delete_network("red").await.expect("delete");
-    let state = plugin.state();
-    assert!(state.networks.is_empty() && state.endpoints.is_empty() && state.pools.is_empty());
-    drop(state);
+    {
+        let state = plugin.state();
+        assert!(state.networks.is_empty() && state.endpoints.is_empty() && state.pools.is_empty());
+    }
     assert!(testbed.hosts[0].kernel().await.links.is_empty());
 }
 

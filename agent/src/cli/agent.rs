@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use weft_api::driver::Scope;
 
 use crate::config::{Layer, LogFormat};
 
@@ -49,6 +50,12 @@ pub struct AgentArgs {
     /// VXLAN port, UDP [default: 4789]
     #[arg(long, value_name = "PORT")]
     pub vxlan_port: Option<u16>,
+    /// Serve a Docker Engine as its plugin on this socket, such as /run/docker/plugins/weft.sock
+    #[arg(long, value_name = "PATH")]
+    pub docker_socket: Option<PathBuf>,
+    /// Where the engine's networks are known: `global` for an engine in a Swarm [default: local]
+    #[arg(long, value_name = "SCOPE")]
+    pub docker_scope: Option<Scope>,
     /// How log lines look [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormatArg>,
@@ -86,6 +93,8 @@ impl AgentArgs {
             advertise: self.advertise,
             port: self.port,
             vxlan_port: self.vxlan_port,
+            docker_socket: self.docker_socket.clone(),
+            docker_scope: self.docker_scope,
             log_format: self.log_format.map(|format| match format {
                 LogFormatArg::Text => LogFormat::Text,
                 LogFormatArg::Json => LogFormat::Json,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
+use weft_api::driver::Scope;
 
 use crate::config::{ConfigError, LogFormat};
 
@@ -83,6 +84,10 @@ layer! {
     token_file: PathBuf = parse, "a path";
     /// Where third parties' plugins are looked for: the directory of sockets, then those of files.
     plugin_dirs: Vec<PathBuf> = parse_paths, "absolute paths parted by commas";
+    /// The socket of the Docker plugin.
+    docker_socket: PathBuf = parse, "a path";
+    /// Where an engine's networks are known.
+    docker_scope: Scope = parse, "local or global";
     /// Pool of the default IPv4 subnets.
     default4: Ipv4Network = parse, "an IPv4 network such as 10.128.0.0/9";
     /// Prefix length each is cut to.

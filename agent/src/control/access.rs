@@ -24,7 +24,7 @@ pub enum BindError {
     #[error("`{}` exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
     /// The operating system refused.
-    #[error("the control socket `{}` cannot be made: {source}", .path.display())]
+    #[error("socket `{}` cannot be made: {source}", .path.display())]
     Io {
         /// The socket.
         path: PathBuf,
@@ -87,6 +87,29 @@ fn parse_groups(status: &str) -> Vec<u32> {
         .find_map(|line| line.strip_prefix("Groups:"))
         .map(|groups| groups.split_whitespace().filter_map(|gid| gid.parse().ok()).collect())
         .unwrap_or_default()
+}
+
+/// A socket's place in the file system, given back when it is dropped: an agent that cannot start
+/// leaves none behind.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl SocketFile {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, socket = %self.0.display(), "socket not removed");
+        }
+    }
 }
 
 /// Makes the socket, in place of one that nobody listens on any more.

@@ -1,6 +1,6 @@
 //! The listening side: accepts, asks who it is, serves, stops.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::control::access::{self, BindError, Owner, Peer};
+use crate::control::access::{self, BindError, Owner, Peer, SocketFile};
 use crate::control::{ControlApi, routes};
 
 /// Bounds of the control server.
@@ -63,19 +63,6 @@ pub struct Server {
     limits: ServerLimits,
 }
 
-/// The socket's place in the file system, given back when it is dropped: an agent that cannot start
-/// leaves none behind.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            debug!(%error, socket = %self.0.display(), "control socket not removed");
-        }
-    }
-}
-
 impl Server {
     /// Makes the socket (mode 0660), in place of one left by an agent that is gone.
     ///
@@ -84,12 +71,12 @@ impl Server {
     /// operating system refuses. Nothing is changed then.
     pub fn bind(path: &Path, limits: ServerLimits) -> Result<Self, BindError> {
         let (listener, owner) = access::bind(path)?;
-        Ok(Self { listener, file: SocketFile(path.to_owned()), owner, limits })
+        Ok(Self { listener, file: SocketFile::new(path), owner, limits })
     }
 
     /// Serves until `stop`, then lets the answers under way finish and removes the socket.
     pub async fn run(self, api: Arc<dyn ControlApi>, stop: CancellationToken) {
-        info!(socket = %self.file.0.display(), "control socket open");
+        info!(socket = %self.file.path().display(), "control socket open");
         let context = Context { api, limits: self.limits, stop: stop.clone() };
         let open = routes::open(context);
         let connections = Arc::new(Semaphore::new(self.limits.connections));

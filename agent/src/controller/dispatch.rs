@@ -190,7 +190,7 @@ impl Dispatcher {
     async fn tell(&self, news: News) {
         match news {
             News::Table(event) => self.table(event).await,
-            News::Defined(_) => {}
+            News::Defined(_) => self.controller.defined.notify_waiters(),
             News::Deleted(network) => self.deleted(network),
             News::Member(event) => self.member(event),
             News::Ready => self.controller.became_ready().await,

@@ -1,5 +1,6 @@
 //! Endpoints: their names and addresses, apart from any sandbox.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,9 +10,9 @@ use weft_api::control::{
 };
 use weft_api::driver::{Driver, Interface, Options};
 use weft_api::ipam::{Ipam, IpamError};
-use weft_api::{Definition, EndpointId, Mac, Stamp, Subnet};
+use weft_api::{Definition, EndpointId, Mac, Stamp, Subnet, Write};
 
-use super::inventory::Endpoint;
+use super::inventory::{Endpoint, EngineEndpoint};
 use super::{Controller, driver_error, ipam_error};
 use crate::control::{Answer, EndpointRef, NetworkRef, resolve};
 use crate::overlay_driver::options::STAMP;
@@ -22,6 +23,19 @@ pub(super) const NAMES_TABLE: &str = "endpoint_names";
 
 /// Longest name of an endpoint, in bytes.
 const NAME_BYTES_MAX: usize = 128;
+
+/// An endpoint about to be made.
+pub(super) struct Draft {
+    pub(super) id: EndpointId,
+    pub(super) name: String,
+    /// At most one of each family.
+    pub(super) addresses: Vec<IpNetwork>,
+    pub(super) mac: Option<Mac>,
+    pub(super) options: BTreeMap<String, String>,
+    pub(super) engine: Option<EngineEndpoint>,
+    /// What becomes durable together with it.
+    pub(super) also: Vec<Write>,
+}
 
 /// An address that was allocated for an endpoint under way.
 struct Allocated {
@@ -143,7 +157,7 @@ impl Controller {
         wanted: &Wanted<'_>,
         request: EndpointCreate,
     ) -> Answer<Endpoint> {
-        let ipam = self.ipam_of(&definition.ipam).await?;
+        let ipam = self.ipam_of(definition).await?;
         self.ensure_pools(definition, &ipam).await?;
         let mut request = request;
         if request.mac.is_none() && ipam.capability.requires_mac_address {
@@ -217,9 +231,29 @@ impl Controller {
             let given: Vec<IpAddr> = allocated.iter().map(|one| one.address.ip()).collect();
             self.check_unique(definition, &given).await?;
         }
-        let family = |v4: bool| allocated.iter().map(|a| a.address).find(|a| a.is_ipv4() == v4);
+        let draft = Draft {
+            id,
+            name: name.to_owned(),
+            addresses: allocated.iter().map(|one| one.address).collect(),
+            mac: request.mac,
+            options: request.options,
+            engine: None,
+            also: Vec::new(),
+        };
+        self.make_drafted(driver, definition, draft).await
+    }
+
+    /// Makes an endpoint whose name and addresses are settled.
+    pub(super) async fn make_drafted(
+        &self,
+        driver: Arc<dyn Driver>,
+        definition: &Definition,
+        draft: Draft,
+    ) -> Answer<Endpoint> {
+        let id = draft.id;
+        let family = |v4: bool| draft.addresses.iter().copied().find(|a| a.is_ipv4() == v4);
         let mut interface =
-            Interface { mac: request.mac, address: family(true), address_ipv6: family(false) };
+            Interface { mac: draft.mac, address: family(true), address_ipv6: family(false) };
         let stamp = self
             .node(move |node, _| Stamp { lamport: node.db().lamport(), node: node.id() })
             .await?;
@@ -227,14 +261,15 @@ impl Controller {
             id,
             network: definition.id,
             network_name: definition.name.clone(),
-            name: name.to_owned(),
+            name: draft.name,
             address: interface.address,
             address_ipv6: interface.address_ipv6,
             mac: None,
             stamp,
-            options: request.options,
+            options: draft.options,
             sandbox: None,
             stale: false,
+            engine: draft.engine,
         };
         let options = if driver.is_built_in() {
             endpoint_options(&endpoint)
@@ -247,8 +282,9 @@ impl Controller {
             .map_err(driver_error)?;
         let Interface { mac, address, address_ipv6 } = interface;
         let endpoint = Endpoint { mac, address, address_ipv6, ..endpoint };
-        let write = endpoint.to_write();
-        if let Err(error) = self.core(move |core, _| core.persist([write])).await {
+        let mut writes = draft.also;
+        writes.push(endpoint.to_write());
+        if let Err(error) = self.core(move |core, _| core.persist(writes)).await {
             drop(driver.delete_endpoint(definition.id, id).await);
             return Err(error);
         }
@@ -341,11 +377,13 @@ impl Controller {
         self.core(move |core, _| core.persist([Endpoint::removal(id)])).await?;
         if let Some(definition) = &definition
             && definition.ipam == crate::ipam_driver::NAME
-            && let Ok(ipam) = self.ipam_of(&definition.ipam).await
+            && let Ok(ipam) = self.ipam_of(definition).await
         {
             self.give_back(&*ipam.driver, &self.allocated_of(definition, &endpoint)).await;
         }
-        self.release_name(network, &endpoint.name).await;
+        if endpoint.engine.is_none() {
+            self.release_name(network, &endpoint.name).await;
+        }
         self.inventory().remove(id);
         self.settle_endpoint(id).await;
         let _turn = self.lock_network(network).await;
@@ -353,11 +391,14 @@ impl Controller {
         Ok(())
     }
 
+    /// The addresses that end with an endpoint: all but those a Swarm's leader allocated.
     fn allocated_of(&self, definition: &Definition, endpoint: &Endpoint) -> Vec<Allocated> {
+        let borrowed = endpoint.engine.as_ref().map(|engine| engine.borrowed.as_slice());
         endpoint
             .address
             .into_iter()
             .chain(endpoint.address_ipv6)
+            .filter(|address| !borrowed.unwrap_or_default().contains(&address.ip()))
             .filter_map(|address| {
                 let subnet = definition.subnets.iter().find(|s| s.pool.contains(address.ip()))?;
                 Some(Allocated { pool_id: self.pool_id(definition, subnet), address })

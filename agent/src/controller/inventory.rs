@@ -1,11 +1,16 @@
 //! The endpoints and sandboxes of this node, durable.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use weft_api::control::{EndpointResource, EndpointState, SandboxId, SandboxResource, StaticRoute};
 use weft_api::{EndpointId, Mac, NetworkId, Space, Stamp, Write};
+
+mod engine;
+
+pub use engine::{AllocatedBy, Claim, EngineEndpoint, Hold, WayOutBy};
 
 /// An endpoint, as the controller keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,9 @@ pub struct Endpoint {
     pub sandbox: Option<Sandbox>,
     /// Its sandbox vanished.
     pub stale: bool,
+    /// Made by an engine, which places the interface itself.
+    #[serde(default)]
+    pub engine: Option<EngineEndpoint>,
 }
 
 /// A sandbox as one endpoint is joined to it.
@@ -58,6 +66,21 @@ pub struct Sandbox {
     /// The run of the host's kernel it was joined in; absent when that could not be read.
     #[serde(default)]
     pub boot: Option<String>,
+    /// Who puts the interface into the namespace.
+    #[serde(default)]
+    pub placed_by: PlacedBy,
+}
+
+/// Who puts an endpoint's interface into its namespace, names and addresses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlacedBy {
+    /// The driver.
+    #[default]
+    Driver,
+    /// The engine that called, from the host's namespace, where the driver leaves it under
+    /// `ifname`.
+    Engine,
 }
 
 impl Endpoint {
@@ -113,6 +136,10 @@ pub struct Inventory {
     reserved: BTreeSet<(NetworkId, String)>,
     /// Networks that their drivers know on this node.
     created: BTreeSet<NetworkId>,
+    /// Networks an engine has, by the engine's id.
+    holds: BTreeMap<String, Hold>,
+    /// Addresses that wait for their endpoints.
+    claims: BTreeMap<(NetworkId, IpAddr), Claim>,
 }
 
 /// Says that a name is taken.
@@ -130,6 +157,10 @@ impl Inventory {
             if key.starts_with(b"endpoint/") {
                 let endpoint: Endpoint = serde_json::from_slice(value)?;
                 self.endpoints.insert(endpoint.id, endpoint);
+            } else if key.starts_with(engine::HOLD) {
+                self.put_hold(serde_json::from_slice(value)?);
+            } else if key.starts_with(engine::CLAIM) {
+                self.put_claim(serde_json::from_slice(value)?);
             }
         }
         Ok(())
@@ -176,9 +207,58 @@ impl Inventory {
         self.endpoints.values().filter(move |endpoint| endpoint.network == network)
     }
 
-    /// Tells whether an endpoint of the network is there or being made.
+    /// Tells whether an endpoint of the network is there or being made, or an engine has it.
     pub fn in_use(&self, network: NetworkId) -> bool {
-        self.of(network).next().is_some() || self.reserved.iter().any(|(id, _)| *id == network)
+        self.of(network).next().is_some()
+            || self.reserved.iter().any(|(id, _)| *id == network)
+            || self.holds.values().any(|hold| hold.network == network)
+    }
+
+    /// Adds or replaces a hold.
+    pub fn put_hold(&mut self, hold: Hold) {
+        self.holds.insert(hold.engine_network.clone(), hold);
+    }
+
+    /// Removes a hold.
+    pub fn remove_hold(&mut self, engine_network: &str) -> Option<Hold> {
+        self.holds.remove(engine_network)
+    }
+
+    /// Returns a network as the engine has it.
+    pub fn hold(&self, engine_network: &str) -> Option<&Hold> {
+        self.holds.get(engine_network)
+    }
+
+    /// Returns all networks engines have.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.values()
+    }
+
+    /// Returns the endpoint an engine knows by this id.
+    pub fn of_engine(&self, engine_endpoint: &str) -> Option<&Endpoint> {
+        self.endpoints.values().find(|endpoint| {
+            endpoint.engine.as_ref().is_some_and(|of| of.engine_endpoint == engine_endpoint)
+        })
+    }
+
+    /// Adds or replaces a claim.
+    pub fn put_claim(&mut self, claim: Claim) {
+        self.claims.insert((claim.network, claim.address.ip()), claim);
+    }
+
+    /// Removes the claim of an address.
+    pub fn remove_claim(&mut self, network: NetworkId, address: IpAddr) -> Option<Claim> {
+        self.claims.remove(&(network, address))
+    }
+
+    /// Returns the claim of an address.
+    pub fn claim(&self, network: NetworkId, address: IpAddr) -> Option<&Claim> {
+        self.claims.get(&(network, address))
+    }
+
+    /// Returns all claims.
+    pub fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.claims.values()
     }
 
     /// Returns the endpoints joined to a sandbox.
@@ -210,6 +290,8 @@ impl Inventory {
     /// Forgets everything: the node left its cluster.
     pub fn clear(&mut self) -> Vec<Endpoint> {
         self.created.clear();
+        self.holds.clear();
+        self.claims.clear();
         std::mem::take(&mut self.endpoints).into_values().collect()
     }
 }
@@ -231,6 +313,7 @@ mod tests {
             options: BTreeMap::new(),
             sandbox: None,
             stale: false,
+            engine: None,
         }
     }
 

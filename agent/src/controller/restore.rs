@@ -12,8 +12,8 @@ use weft_overlay::netlink::{Namespace, link, namespace};
 
 use super::Controller;
 use super::endpoints::{NAMES_TABLE, endpoint_options};
-use super::inventory::{Endpoint, Sandbox};
-use super::sandboxes::{host_boot, is_host};
+use super::inventory::{Endpoint, PlacedBy, Sandbox};
+use super::sandboxes::{Join, host_boot, is_host};
 use crate::control::Answer;
 use crate::overlay_driver::NETWORK_TYPE;
 
@@ -57,6 +57,7 @@ impl Controller {
         let endpoints: Vec<Endpoint> = self.inventory().endpoints().cloned().collect();
         // Before the first join makes or unmakes anything.
         let lost = self.lost_sandboxes(&endpoints).await;
+        self.restore_holds().await?;
         let mut outcome =
             RestoreOutcome { endpoints: endpoints.len(), ..RestoreOutcome::default() };
         for endpoint in endpoints {
@@ -68,6 +69,11 @@ impl Controller {
         }
         outcome.orphans = self.release_orphans().await.unwrap_or_default();
         Ok(outcome)
+    }
+
+    /// Lets the data path be compared with the plan: what was to be restored is.
+    pub async fn begin_reconciling(&self) {
+        self.overlay.set_restored().await;
     }
 
     /// Returns whether the endpoint's sandbox is gone.
@@ -114,6 +120,7 @@ impl Controller {
         };
         let stale = match adopted {
             Ok(joined) => {
+                self.publish_again(&joined).await;
                 endpoint = joined;
                 false
             }
@@ -131,6 +138,16 @@ impl Controller {
         Ok(stale)
     }
 
+    /// Publishes the ports of an endpoint on this host, as they were.
+    async fn publish_again(&self, endpoint: &Endpoint) {
+        let Some(ports) = endpoint.engine.as_ref().and_then(|of| of.published.clone()) else {
+            return;
+        };
+        if let Err(error) = self.program_ports(endpoint, ports).await {
+            tracing::warn!(endpoint = %endpoint.id, %error, "ports were not published again");
+        }
+    }
+
     /// Joins a sandbox of an earlier start. What fails while the namespace is there is tried
     /// again: an endpoint is not given up for a kernel that was busy.
     async fn join_again(
@@ -141,8 +158,12 @@ impl Controller {
     ) -> Answer<Endpoint> {
         let mut pause = JOIN_RETRY;
         for _ in 1..JOIN_ATTEMPTS {
-            match self.join_driver(definition, endpoint.clone(), sandbox.clone()).await {
-                Err(error) if Namespace::open(&sandbox.key).is_ok() => {
+            match self.join_driver(definition, endpoint.clone(), sandbox.clone(), Join::Again).await
+            {
+                Err(error)
+                    if sandbox.placed_by == PlacedBy::Driver
+                        && Namespace::open(&sandbox.key).is_ok() =>
+                {
                     tracing::warn!(endpoint = %endpoint.id, %error, "sandbox not joined yet");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
@@ -150,7 +171,7 @@ impl Controller {
                 settled => return settled,
             }
         }
-        self.join_driver(definition, endpoint.clone(), sandbox).await
+        self.join_driver(definition, endpoint.clone(), sandbox, Join::Again).await
     }
 
     /// Finds the endpoints whose sandbox is gone or another's. All are looked at before any is
@@ -192,16 +213,22 @@ impl Controller {
     /// Gives back what a crash left without an endpoint: allocations, own peer entries and
     /// attachments.
     async fn release_orphans(&self) -> Answer<usize> {
-        let endpoints: BTreeSet<EndpointId> =
-            self.inventory().endpoints().map(|endpoint| endpoint.id).collect();
+        let endpoints: BTreeSet<EndpointId> = {
+            let inventory = self.inventory();
+            let made = inventory.endpoints().map(|endpoint| endpoint.id);
+            made.chain(inventory.claims().map(|claim| claim.endpoint)).collect()
+        };
         let joined: BTreeSet<String> = self
             .inventory()
             .endpoints()
             .filter(|endpoint| endpoint.sandbox.is_some())
             .map(|endpoint| endpoint.id.to_string())
             .collect();
-        let used: BTreeSet<NetworkId> =
-            self.inventory().endpoints().map(|endpoint| endpoint.network).collect();
+        let used: BTreeSet<NetworkId> = {
+            let inventory = self.inventory();
+            let joined = inventory.endpoints().map(|endpoint| endpoint.network);
+            joined.chain(inventory.holds().map(|hold| hold.network)).collect()
+        };
         self.node(move |node, now| {
             let mut orphans = 0;
             for (space, address, purpose) in node.ipam().endpoint_allocations() {
@@ -289,7 +316,7 @@ impl Controller {
 
     /// Tells the cluster which routes and name servers this host has, so that default pools do
     /// not overlap them.
-    pub(super) async fn publish_host_routes(&self) {
+    pub(crate) async fn publish_host_routes(&self) {
         let routes = crate::host_routes::read().await;
         let published =
             self.node(move |node, now| crate::host_routes::publish(node, &routes, now)).await;
@@ -307,6 +334,11 @@ async fn is_lost(endpoint: &Endpoint, sandbox: &Sandbox, standing: &BTreeSet<Str
     let boots = sandbox.boot.as_ref().zip(host_boot());
     if boots.is_some_and(|(then, now)| *then != now) {
         return true;
+    }
+    if sandbox.placed_by == PlacedBy::Engine {
+        // Its path is the engine's affair; what is left of the interface is its port in the
+        // network's namespace, which the join looks for.
+        return !standing.contains(&weft_overlay::names::namespace(endpoint.network));
     }
     let Ok(namespace) = Namespace::open(&sandbox.key) else { return true };
     if is_host(&namespace) {
@@ -346,6 +378,7 @@ mod tests {
             options: std::collections::BTreeMap::new(),
             sandbox: None,
             stale: false,
+            engine: None,
         }
     }
 
@@ -361,6 +394,7 @@ mod tests {
             routes: Vec::new(),
             entries: Vec::new(),
             boot: host_boot(),
+            placed_by: PlacedBy::Driver,
         }
     }
 

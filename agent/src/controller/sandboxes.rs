@@ -10,11 +10,11 @@ use weft_overlay::netlink::namespace::Namespace;
 use weft_overlay::netlink::{connection::Connection, link};
 
 use super::endpoints::endpoint_options;
-use super::inventory::{Endpoint, Sandbox};
+use super::inventory::{Endpoint, PlacedBy, Sandbox};
 use super::{Controller, driver_error, table_error};
 use crate::control::Answer;
 use crate::overlay_driver::Vanished;
-use crate::overlay_driver::options::{DEFAULT_ROUTE, IFNAME};
+use crate::overlay_driver::options::{ADOPT, DEFAULT_ROUTE, HANDOVER, IFNAME};
 
 /// Interfaces a sandbox may have that were named by us.
 const INTERFACES_MAX: usize = 256;
@@ -64,12 +64,13 @@ impl Controller {
             routes: Vec::new(),
             entries: Vec::new(),
             boot: host_boot(),
+            placed_by: PlacedBy::Driver,
         };
         endpoint.stale = false;
         let joined = if self.foreign.drives(endpoint.id) {
             self.join_foreign(&definition, endpoint, sandbox, asked_name).await?
         } else {
-            self.join_driver(&definition, endpoint, sandbox).await?
+            self.join_driver(&definition, endpoint, sandbox, Join::First).await?
         };
         let write = joined.to_write();
         self.core(move |core, _| core.persist([write])).await?;
@@ -83,10 +84,11 @@ impl Controller {
         definition: &Definition,
         mut endpoint: Endpoint,
         mut sandbox: Sandbox,
+        join: Join,
     ) -> Answer<Endpoint> {
         let driver = self.driver_of(definition).await?.driver;
         let mut result = JoinResult::default();
-        let options = join_options(&endpoint, &sandbox);
+        let options = join_options(&endpoint, &sandbox, join);
         driver
             .join(endpoint.network, endpoint.id, &sandbox.key, &mut result, &options)
             .await
@@ -100,6 +102,9 @@ impl Controller {
                 }
                 return Err(error);
             }
+        }
+        if sandbox.placed_by == PlacedBy::Engine {
+            sandbox.ifname = result.src_name;
         }
         let (v4, v6) = gateways(definition, &endpoint, sandbox.default_route);
         sandbox.gateway = result.gateway.or(v4);
@@ -213,7 +218,7 @@ impl Controller {
     pub(super) async fn sandbox_vanished(&self, vanished: Vanished) {
         let _turn = self.locks.lock(format!("endpoint/{}", vanished.endpoint)).await;
         let Ok(mut endpoint) = self.current(vanished.endpoint) else { return };
-        let is_gone = |sandbox: &mut Sandbox| std::path::Path::new(&sandbox.key) == vanished.path;
+        let is_gone = |sandbox: &mut Sandbox| sandbox.key == vanished.sandbox_key;
         let Some(sandbox) = endpoint.sandbox.take_if(is_gone) else { return };
         endpoint.stale = true;
         let write = endpoint.to_write();
@@ -234,7 +239,7 @@ impl Controller {
     }
 
     /// Returns the sandbox's id, and whether its default routes are still to be had.
-    fn place(&self, key: &str) -> Answer<(String, bool)> {
+    pub(super) fn place(&self, key: &str) -> Answer<(String, bool)> {
         let inventory = self.inventory();
         let mut id = None;
         let mut default_route = true;
@@ -253,8 +258,20 @@ impl Controller {
     }
 }
 
-fn join_options(endpoint: &Endpoint, sandbox: &Sandbox) -> Options {
+/// Whether an endpoint joins a sandbox, or is found in it after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Join {
+    First,
+    Again,
+}
+
+fn join_options(endpoint: &Endpoint, sandbox: &Sandbox, join: Join) -> Options {
     let mut options = endpoint_options(endpoint);
+    if sandbox.placed_by == PlacedBy::Engine {
+        options.insert(HANDOVER.to_owned(), true.into());
+        options.insert(ADOPT.to_owned(), (join == Join::Again).into());
+        return options;
+    }
     options.insert(IFNAME.to_owned(), sandbox.ifname.clone().into());
     options.insert(DEFAULT_ROUTE.to_owned(), sandbox.default_route.into());
     options

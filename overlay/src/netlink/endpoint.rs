@@ -1,4 +1,10 @@
 //! The pair that joins an endpoint's sandbox to its bridge.
+//!
+//! Its far end is born in the sandbox, or waits in the host for a container engine that moves it
+//! there. What waits is told by its name and [`HANDED_GROUP`]: another link of that name is left
+//! alone.
+
+use weft_api::Mac;
 
 use super::connection::Connection;
 use super::error::NetlinkError;
@@ -6,7 +12,12 @@ use super::link::{self, Link};
 use super::namespace::Namespace;
 use super::sandbox::{self, Interface};
 use super::{bridge, fdb, veth};
-use crate::op::EndpointLink;
+use crate::names;
+use crate::op::{EndpointLink, HandOver, HandedLink};
+
+/// Link group of far ends that were handed over ("wh"). They keep it in their container, where an
+/// agent may run and have links of its own, so it is not that of ways out.
+pub const HANDED_GROUP: u32 = 0x7768;
 
 /// Makes the pair, or completes the one that is there and ours. A pair that cannot be completed is
 /// undone; a port left without its other end is replaced.
@@ -54,6 +65,59 @@ pub async fn ensure(
     completed
 }
 
+/// Makes the pair with its far end in the host's namespace, down; or completes the port that is
+/// there, whatever became of its far end. A pair that cannot be completed is undone.
+///
+/// # Errors
+/// [`NetlinkError::HandedGone`] when a pair is to be adopted that is not there. Nothing was
+/// changed.
+pub async fn ensure_handed(
+    network: &mut Connection,
+    (host, host_namespace): (&mut Connection, &Namespace),
+    wanted: &HandedLink,
+) -> Result<(), NetlinkError> {
+    let bridge_index = link::get(network, &wanted.bridge).await?.index;
+    let made = match (link::find(network, &wanted.port).await?, wanted.hand_over) {
+        (Some(port), HandOver::First | HandOver::Adopted) => {
+            port.expect_kind("veth")?;
+            Made::Before
+        }
+        (None, HandOver::Adopted) => return Err(NetlinkError::HandedGone(wanted.port.clone())),
+        (None, HandOver::First) => Made::Now,
+    };
+    if made == Made::Now {
+        if let Some(left) = link::find(host, &wanted.host_link).await? {
+            if !is_handed(&left) {
+                let found = format!("{} of somebody else", left.kind);
+                let wanted = "link that waits for its container";
+                return Err(NetlinkError::WrongKind { name: left.name, found, wanted });
+            }
+            link::remove(host, &wanted.host_link).await?;
+        }
+        let near = veth::End::named(&wanted.port);
+        let (name, mac) = (wanted.host_link.clone(), Some(wanted.mac));
+        let far = veth::End { name, mac, group: HANDED_GROUP };
+        veth::create(network, &near, &far, host_namespace, wanted.mtu).await?;
+    }
+    let port = Port {
+        name: &wanted.port,
+        bridge: (&wanted.bridge, bridge_index),
+        mac: wanted.mac,
+        mtu: wanted.mtu,
+    };
+    let completed = port.complete(network).await;
+    if completed.is_err() && made == Made::Now {
+        // The first failure is what the caller has to know.
+        let _ = link::remove(network, &wanted.port).await;
+    }
+    completed
+}
+
+/// Tells whether a link of the host's is a far end that waits to be taken.
+pub(crate) fn is_handed(link: &Link) -> bool {
+    link.kind == "veth" && link.group == HANDED_GROUP && names::is_handed(&link.name)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Made {
     Before,
@@ -73,15 +137,13 @@ async fn complete(
     sandbox: &Namespace,
     wanted: &EndpointLink,
 ) -> Result<(), NetlinkError> {
-    let port = link::get(network, &wanted.port).await?;
-    if port.master != Some(bridge_index) {
-        link::set_master(network, &wanted.port, &wanted.bridge).await?;
-    }
-    if port.mtu != wanted.mtu {
-        link::set_mtu(network, &wanted.port, wanted.mtu).await?;
-    }
-    bridge::set_endpoint_port(network, &wanted.port, port.index).await?;
-    fdb::replace_static(network, port.index, wanted.mac).await?;
+    let port = Port {
+        name: &wanted.port,
+        bridge: (&wanted.bridge, bridge_index),
+        mac: wanted.mac,
+        mtu: wanted.mtu,
+    };
+    port.complete(network).await?;
     let interface = Interface {
         ifname: wanted.ifname.clone(),
         mac: Some(wanted.mac),
@@ -90,4 +152,28 @@ async fn complete(
         routes: wanted.routes.clone(),
     };
     sandbox::configure(inside, sandbox, &interface).await
+}
+
+/// The bridge's end of a pair.
+struct Port<'a> {
+    name: &'a str,
+    bridge: (&'a str, u32),
+    mac: Mac,
+    mtu: u32,
+}
+
+impl Port<'_> {
+    /// Sets it up as a port of its bridge, behind which the MAC is.
+    async fn complete(&self, network: &mut Connection) -> Result<(), NetlinkError> {
+        let port = link::get(network, self.name).await?;
+        let (bridge, bridge_index) = self.bridge;
+        if port.master != Some(bridge_index) {
+            link::set_master(network, self.name, bridge).await?;
+        }
+        if port.mtu != self.mtu {
+            link::set_mtu(network, self.name, self.mtu).await?;
+        }
+        bridge::set_endpoint_port(network, self.name, port.index).await?;
+        fdb::replace_static(network, port.index, self.mac).await
+    }
 }

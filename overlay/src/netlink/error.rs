@@ -64,6 +64,10 @@ pub enum NetlinkError {
         /// The sandbox.
         sandbox: PathBuf,
     },
+    /// The pair that is to be adopted is not there: its far end went with its container. Nothing
+    /// was changed.
+    #[error("port `{0}` is gone, and the interface that was handed over with it")]
+    HandedGone(String),
     /// No link of that name.
     #[error("link `{0}` does not exist")]
     NoLink(String),
@@ -150,6 +154,7 @@ impl NetlinkError {
             | Self::NamespaceGone(_)
             | Self::NotNamespace(_)
             | Self::InterfaceExists { .. }
+            | Self::HandedGone(_)
             | Self::NoLink(_)
             | Self::WrongKind { .. }
             | Self::VniInUse { .. } => None,

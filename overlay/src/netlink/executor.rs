@@ -15,7 +15,7 @@ use super::link::Link;
 use super::namespace::{self, Namespace};
 use super::{bridge, endpoint, link, observe, sysctl, vxlan, way_out};
 use crate::observed::Observed;
-use crate::op::{EndpointLink, KernelOp, Place, Vxlan, WayOut};
+use crate::op::{EndpointLink, HandedLink, KernelOp, Place, Vxlan, WayOut};
 
 /// The one place that changes this host's network.
 ///
@@ -125,6 +125,7 @@ impl Executor {
             KernelOp::EnsureEndpoint { namespace, link } => {
                 self.ensure_endpoint(namespace, link).await
             }
+            KernelOp::EnsureHanded { namespace, link } => self.ensure_handed(namespace, link).await,
             KernelOp::EnsureWayOut { namespace, way } => self.ensure_way_out(namespace, way).await,
             KernelOp::RemoveWayOut { way, .. } => {
                 let (host, firewall) = self.connections.outside().await?;
@@ -222,6 +223,32 @@ impl Executor {
         endpoint::ensure(&mut network.connection, &sandbox, wanted).await
     }
 
+    async fn ensure_handed(
+        &mut self,
+        namespace: &str,
+        wanted: &HandedLink,
+    ) -> Result<(), NetlinkError> {
+        let both = self.connections.both(namespace).await?;
+        let host = (both.host, both.host_namespace);
+        endpoint::ensure_handed(&mut both.network.connection, host, wanted).await
+    }
+
+    /// Tells whether a network's namespace is pinned and holds this link. Changes nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub async fn has_link(&mut self, namespace: &str, name: &str) -> Result<bool, NetlinkError> {
+        if !namespace::is_pinned(self.pin_path(namespace)) {
+            return Ok(false);
+        }
+        let network = self.connections.network(namespace).await?;
+        let found = link::find(&mut network.connection, name).await;
+        if found.as_ref().is_err_and(NetlinkError::lost_answers) {
+            self.connections.reset();
+        }
+        Ok(found?.is_some())
+    }
+
     async fn ensure_way_out(&mut self, namespace: &str, way: &WayOut) -> Result<(), NetlinkError> {
         let both = self.connections.both(namespace).await?;
         let host = way_out::Side { connection: both.host, namespace: both.host_namespace };
@@ -280,7 +307,11 @@ impl Executor {
     async fn read_all(&mut self) -> Result<Observed, NetlinkError> {
         let (connection, firewall) = self.connections.outside().await?;
         let host = observe::host(connection, firewall).await?;
-        let mut observed = Observed { host_links: host.names(), ..Observed::default() };
+        let mut observed = Observed {
+            host_links: host.names(),
+            handed: host.handed.clone(),
+            ..Observed::default()
+        };
         for name in namespace::list_pinned(self.connections.pins())? {
             let network = self.connections.network(&name).await?;
             let read = observe::network(&mut network.connection, &host).await?;

@@ -153,6 +153,14 @@ pub async fn set_up(connection: &mut Connection, name: &str) -> Result<(), Netli
     set(connection, name, LinkMessageBuilder::<LinkUnspec>::new().name(name).up()).await
 }
 
+/// Sets a link down: `ip link set NAME down`.
+///
+/// # Errors
+/// [`NetlinkError::Refused`] when there is none.
+pub async fn set_down(connection: &mut Connection, name: &str) -> Result<(), NetlinkError> {
+    set(connection, name, LinkMessageBuilder::<LinkUnspec>::new().name(name).down()).await
+}
+
 /// Sets the MTU: `ip link set NAME mtu BYTES`.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::link::{InfoBridge, InfoData};
 
 use super::connection::Connection;
-use super::endpoint::are_pair;
+use super::endpoint::{are_pair, is_handed};
 use super::error::NetlinkError;
 use super::link::Link;
 use super::nft::{Firewall, Standing};
@@ -21,6 +21,8 @@ use crate::op::Bridge;
 pub(crate) struct ObservedHost {
     /// Host ends of ways out.
     links: Vec<Link>,
+    /// Far ends that wait to be taken, by name.
+    pub(crate) handed: BTreeSet<String>,
     /// Those for which rules are left, though the link may be gone.
     masqueraded: BTreeSet<String>,
     routes: Vec<Entry>,
@@ -28,22 +30,23 @@ pub(crate) struct ObservedHost {
     standing: Standing,
 }
 
-/// Reads the host's side of all ways out.
+/// Reads the host's side of all ways out, and what waits there to be taken.
 pub(crate) async fn host(
     connection: &mut Connection,
     firewall: &mut Firewall,
 ) -> Result<ObservedHost, NetlinkError> {
     let mut links = link::list(connection).await?;
+    let handed = links.iter().filter(|link| is_handed(link)).map(|l| l.name.clone()).collect();
     links.retain(|link| link.kind == "veth" && link.group == GROUP);
     let masqueraded = firewall.masqueraded().await?.into_iter().map(|(link, _)| link).collect();
     if links.is_empty() {
-        return Ok(ObservedHost { masqueraded, ..ObservedHost::default() });
+        return Ok(ObservedHost { handed, masqueraded, ..ObservedHost::default() });
     }
     let mut routes = route::list(connection).await?;
     routes.retain(|entry| entry.table == TABLE);
     let ruled = rule::list(connection, TABLE).await?.into_iter().map(|rule| rule.to).collect();
     let standing = firewall.standing().await?;
-    Ok(ObservedHost { links, masqueraded, routes, ruled, standing })
+    Ok(ObservedHost { links, handed, masqueraded, routes, ruled, standing })
 }
 
 impl ObservedHost {
@@ -100,7 +103,8 @@ pub(crate) async fn network(
                 observed.way_out = whole.then(|| link.name.clone());
             }
             "veth" => {
-                let port = ObservedPort { bridge: master(link), carrier: link.carrier };
+                let port =
+                    ObservedPort { bridge: master(link), up: link.up, carrier: link.carrier };
                 observed.ports.insert(link.name.clone(), port);
             }
             _ => {}

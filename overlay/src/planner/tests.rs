@@ -1,5 +1,6 @@
 //! Claims about the planner; `model` checks it against a reference computed from scratch.
 
+mod handed;
 mod life_cycle;
 mod model;
 mod peers;
@@ -11,9 +12,9 @@ use ipnetwork::IpNetwork;
 use weft_api::{Mac, Stamp, Subnet};
 
 use super::*;
-use crate::endpoint::DefaultRoute;
+use crate::endpoint::{DefaultRoute, Sandbox};
 use crate::fake_kernel::FakeKernel;
-use crate::op::{FdbEntry, Neighbour};
+use crate::op::{FdbEntry, HandOver, Neighbour};
 use crate::record::PeerRecord;
 
 const OWN_VTEP: &str = "192.0.2.1";

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use tempfile::TempDir;
-use weft_api::{Mac, Vni};
+use weft_api::{EndpointId, Mac, Vni};
+use weft_overlay::names;
 use weft_overlay::netlink::namespace::{make_anonymous, release_directory};
 use weft_overlay::netlink::{Connection, Executor, Namespace, address, bridge, link, veth};
 use weft_overlay::op::{
-    Bridge, EndpointLink, FdbEntry, KernelOp, Neighbour, Place, Route, Vxlan, WayOut,
+    Bridge, EndpointLink, FdbEntry, HandOver, HandedLink, KernelOp, Neighbour, Place, Route, Vxlan,
+    WayOut,
 };
 
 pub(crate) const NETWORK: &str = "net-a";
@@ -197,6 +199,17 @@ impl Host {
                 Route { to: net("0.0.0.0/0"), via: Some(IpAddr::from([10, 77, 0, 1])) },
                 Route { to: net("::/0"), via: Some("fd77::1".parse().unwrap()) },
             ],
+        }
+    }
+
+    pub(crate) fn handed_link(&self, number: u8, hand_over: HandOver) -> HandedLink {
+        HandedLink {
+            port: format!("p{number}"),
+            bridge: BRIDGE.to_owned(),
+            host_link: names::handed(EndpointId::from_bytes([number; 16])),
+            mac: mac(self.number, number),
+            mtu: self.mtu(),
+            hand_over,
         }
     }
 

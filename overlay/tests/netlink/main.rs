@@ -9,11 +9,13 @@
 mod bed;
 mod entries;
 mod features;
+mod handed;
 mod idempotence;
 mod overlay;
 mod pins;
 mod refusals;
 mod sandbox;
+mod settings;
 mod underlay6;
 mod way_out;
 mod wire;

@@ -21,7 +21,6 @@ use weft_overlay::{PEER_TABLE, PeerRecord};
 use super::super::networks::validate_subnet;
 use super::super::{Controller, ipam_error};
 use super::ledger::{ForeignEndpoint, ForeignPools, HeldAddress, HeldPool, Key, Record, Until};
-use super::no_driver;
 use crate::control::Answer;
 use crate::ipam_driver::{self, ENDPOINT, RANGE};
 use crate::registry::IpamDriver;
@@ -53,11 +52,6 @@ impl Choice {
 }
 
 impl Controller {
-    /// Returns a network's IPAM driver.
-    pub(in super::super) async fn ipam_of(&self, name: &str) -> Answer<IpamDriver> {
-        self.registry.ipam(name).await.map_err(|error| no_driver(&error, self))
-    }
-
     /// Asks a plugin for the pools of a network to be made, so that the request has subnets,
     /// gateways and the plugin's choice in it. The caller has the pools' turn, and settles them
     /// when the claim has ended.

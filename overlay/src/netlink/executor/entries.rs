@@ -21,6 +21,7 @@ pub(super) fn target(op: &KernelOp) -> Option<(&str, &str)> {
         | KernelOp::EnsureBridge { .. }
         | KernelOp::EnsureVxlan { .. }
         | KernelOp::EnsureEndpoint { .. }
+        | KernelOp::EnsureHanded { .. }
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::RemoveLink { .. } => None,
@@ -38,6 +39,7 @@ fn request(op: &KernelOp, index: u32) -> Option<Request<RouteNetlinkMessage>> {
         | KernelOp::EnsureBridge { .. }
         | KernelOp::EnsureVxlan { .. }
         | KernelOp::EnsureEndpoint { .. }
+        | KernelOp::EnsureHanded { .. }
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::RemoveLink { .. } => None,
@@ -67,6 +69,7 @@ fn describe(op: &KernelOp) -> String {
         | KernelOp::EnsureBridge { .. }
         | KernelOp::EnsureVxlan { .. }
         | KernelOp::EnsureEndpoint { .. }
+        | KernelOp::EnsureHanded { .. }
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::RemoveLink { .. } => "change an entry".to_owned(),

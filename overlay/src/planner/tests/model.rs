@@ -13,6 +13,8 @@ enum Action {
     Create { network: u8, endpoint: u8, addresses: Addresses },
     DeleteEndpoint { network: u8, endpoint: u8 },
     Join { network: u8, endpoint: u8 },
+    HandOver { network: u8, endpoint: u8 },
+    Take { endpoint: u8 },
     Leave { network: u8, endpoint: u8 },
     Hear { network: u8, endpoint: u8, record: PeerRecord },
     Forget { network: u8, endpoint: u8 },
@@ -59,7 +61,9 @@ fn any_action() -> impl Strategy<Value = Action> {
             Action::Create { network, endpoint, addresses }
         }),
         1 => who().prop_map(|(network, endpoint)| Action::DeleteEndpoint { network, endpoint }),
-        4 => who().prop_map(|(network, endpoint)| Action::Join { network, endpoint }),
+        3 => who().prop_map(|(network, endpoint)| Action::Join { network, endpoint }),
+        3 => who().prop_map(|(network, endpoint)| Action::HandOver { network, endpoint }),
+        2 => who().prop_map(|(_, endpoint)| Action::Take { endpoint }),
         2 => who().prop_map(|(network, endpoint)| Action::Leave { network, endpoint }),
         6 => (who(), any_record()).prop_map(|((network, endpoint), record)| {
             Action::Hear { network, endpoint, record }
@@ -68,10 +72,19 @@ fn any_action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// Where an endpoint's far end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Far {
+    Nowhere,
+    Sandbox,
+    Host,
+    Container,
+}
+
 /// What the planner was told and accepted.
 #[derive(Default)]
 struct Model {
-    endpoints: BTreeMap<(u8, u8), (Addresses, bool)>,
+    endpoints: BTreeMap<(u8, u8), (Addresses, Far)>,
     records: BTreeMap<(u8, u8), PeerRecord>,
 }
 
@@ -84,12 +97,42 @@ struct Claim {
 }
 
 impl Model {
-    fn act(&mut self, planner: &mut Planner, action: &Action) {
+    /// Has an action planned and carried out.
+    fn act(&mut self, planner: &mut Planner, kernel: &mut FakeKernel, action: &Action) {
+        self.plan(planner, action);
+        carry_out(planner, kernel);
+        if let Action::Take { endpoint } = action {
+            let mut far = self.endpoints.iter_mut().filter(|((_, e), _)| e == endpoint);
+            let waits = far.find(|(_, (_, far))| *far == Far::Host);
+            let was_there = kernel.take(&names::handed(eid(*endpoint)), "/engine".as_ref());
+            assert_eq!(was_there, waits.is_some());
+            waits.into_iter().for_each(|(_, (_, far))| *far = Far::Container);
+        }
+    }
+
+    /// Takes out what vanished with a port that somebody removed.
+    fn vanish(&mut self, planner: &mut Planner, kernel: &mut FakeKernel) {
+        for (network, endpoint) in planner.vanished(&kernel.observe()) {
+            planner.leave(network, endpoint).unwrap();
+            let mut endpoints = self.endpoints.iter_mut();
+            let left = endpoints.find(|((n, e), _)| (nid(*n), eid(*e)) == (network, endpoint));
+            let (_, (_, far)) = left.unwrap();
+            assert!(matches!(far, Far::Host | Far::Container), "only what was handed over");
+            *far = Far::Nowhere;
+        }
+        carry_out(planner, kernel);
+    }
+
+    fn join(&mut self, network: u8, endpoint: u8, far: Far) {
+        self.endpoints.get_mut(&(network, endpoint)).unwrap().1 = far;
+    }
+
+    fn plan(&mut self, planner: &mut Planner, action: &Action) {
         match action {
             Action::Create { network, endpoint, addresses } => {
                 if planner.create_endpoint(nid(*network), eid(*endpoint), addresses.clone()).is_ok()
                 {
-                    self.endpoints.insert((*network, *endpoint), (addresses.clone(), false));
+                    self.endpoints.insert((*network, *endpoint), (addresses.clone(), Far::Nowhere));
                 }
             }
             Action::DeleteEndpoint { network, endpoint } => {
@@ -100,12 +143,18 @@ impl Model {
             Action::Join { network, endpoint } => {
                 let to = sandbox(network * 16 + endpoint);
                 if planner.join(nid(*network), eid(*endpoint), to).is_ok() {
-                    self.endpoints.get_mut(&(*network, *endpoint)).unwrap().1 = true;
+                    self.join(*network, *endpoint, Far::Sandbox);
                 }
             }
+            Action::HandOver { network, endpoint } => {
+                if planner.join(nid(*network), eid(*endpoint), HandOver::First).is_ok() {
+                    self.join(*network, *endpoint, Far::Host);
+                }
+            }
+            Action::Take { .. } => {}
             Action::Leave { network, endpoint } => {
                 if planner.leave(nid(*network), eid(*endpoint)).is_ok() {
-                    self.endpoints.get_mut(&(*network, *endpoint)).unwrap().1 = false;
+                    self.join(*network, *endpoint, Far::Nowhere);
                 }
             }
             Action::Hear { network, endpoint, record } => {
@@ -130,15 +179,15 @@ impl Model {
     }
 
     fn claims(&self, network: u8) -> Vec<Claim> {
-        let own = self.endpoints.iter().filter(|((n, _), (_, joined))| *n == network && *joined);
+        let joined = |(_, far): &(Addresses, Far)| *far != Far::Nowhere;
+        let own = self.endpoints.iter().filter(|((n, _), e)| *n == network && joined(e));
         let own = own.map(|((_, endpoint), (a, _))| {
             let Addresses { v4, v6, mac, stamp, replaces } = a.clone();
             let record = PeerRecord { v4, v6, mac, vtep: ip(OWN_VTEP), stamp, replaces };
             let vni = vni_of(network, &record).unwrap();
             Claim { vni, endpoint: *endpoint, here: true, record }
         });
-        let shadowed =
-            |e: &u8| self.endpoints.get(&(network, *e)).is_some_and(|(_, joined)| *joined);
+        let shadowed = |e: &u8| self.endpoints.get(&(network, *e)).is_some_and(joined);
         let peers = self.records.iter().filter(|((n, e), _)| *n == network && !shadowed(e));
         let peers = peers.map(|((_, endpoint), record)| Claim {
             vni: vni_of(network, record).unwrap(),
@@ -170,8 +219,13 @@ impl Model {
                 there.vxlans.insert(device.shape.name.clone(), device);
             }
             for claim in claims.iter().filter(|c| c.here) {
-                let port = ObservedPort { bridge: format!("wb{}", claim.vni), carrier: true };
-                there.ports.insert(names::port(eid(claim.endpoint)), port);
+                let id = eid(claim.endpoint);
+                let far = self.endpoints[&(network, claim.endpoint)].1;
+                if far == Far::Host {
+                    observed.handed.insert(names::handed(id));
+                }
+                let (bridge, carrier) = (format!("wb{}", claim.vni), far != Far::Host);
+                there.ports.insert(names::port(id), ObservedPort { bridge, up: true, carrier });
             }
             if network == 1 {
                 there.way_out = Some(names::network_link(nid(1)));
@@ -258,6 +312,7 @@ fn any_disturbance() -> impl Strategy<Value = KernelOp> {
         "wb2001".to_owned(),
         names::port(eid(1)),
         names::port(eid(2)),
+        names::port(eid(3)),
         names::network_link(nid(1)),
     ]);
     let fdb = (1u8..8, prop::sample::select(VTEPS[1..3].to_vec()))
@@ -272,6 +327,10 @@ fn any_disturbance() -> impl Strategy<Value = KernelOp> {
             name
         }),
         1 => namespace().prop_map(|name| KernelOp::RemoveLink { place: Place::Host, name }),
+        1 => (1u8..6).prop_map(|n| KernelOp::RemoveLink {
+            place: Place::Host,
+            name: names::handed(eid(n))
+        }),
         1 => (namespace(), any::<u8>()).prop_map(|(namespace, n)| KernelOp::EnsureBridge {
             namespace,
             bridge: bridge(n, 1001, &[])
@@ -297,10 +356,10 @@ proptest! {
     ) {
         let (mut planner, mut kernel, mut model) = start();
         for action in &actions {
-            model.act(&mut planner, action);
-            carry_out(&mut planner, &mut kernel);
+            model.act(&mut planner, &mut kernel, action);
             let observed = kernel.observe();
             prop_assert_eq!(&observed, &model.expected(), "after {:?}", action);
+            prop_assert_eq!(planner.vanished(&observed), vec![], "after {:?}", action);
             let repair = planner.reconcile(&observed, Knowledge::Complete);
             prop_assert_eq!(repair, Repair::default(), "after {:?}", action);
         }
@@ -313,12 +372,12 @@ proptest! {
     ) {
         let (mut planner, mut kernel, mut model) = start();
         for action in &actions {
-            model.act(&mut planner, action);
+            model.act(&mut planner, &mut kernel, action);
         }
-        carry_out(&mut planner, &mut kernel);
         for op in &disturbances {
             let _ = kernel.apply(op);
         }
+        model.vanish(&mut planner, &mut kernel);
         let damaged = kernel.observe();
         let repair = planner.reconcile(&damaged, Knowledge::Complete);
         prop_assert_eq!(repair.drift.is_empty(), repair.ops.is_empty());

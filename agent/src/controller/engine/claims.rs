@@ -1,0 +1,224 @@
+//! Addresses an engine asks for ahead of their endpoints.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ipnetwork::IpNetwork;
+use weft_api::control::ControlError;
+use weft_api::{Definition, EndpointId, Mac, NetworkId, Subnet};
+use weft_ipam::{Purpose, Space};
+use weft_networkdb::MemberState;
+use weft_overlay::{PEER_TABLE, PeerRecord};
+
+use crate::control::Answer;
+use crate::controller::inventory::{AllocatedBy, Claim};
+use crate::controller::{Controller, ipam_error};
+use crate::ipam_driver::{ENDPOINT, RANGE};
+
+/// Which address is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct AddressWanted {
+    /// Its network.
+    pub(crate) definition: Definition,
+    /// The pool of that network.
+    pub(crate) pool: IpNetwork,
+    /// This one, or any.
+    pub(crate) address: Option<IpAddr>,
+    /// Sub-pool that any address is taken from.
+    pub(crate) within: Option<IpNetwork>,
+    /// The interface's MAC.
+    pub(crate) mac: Option<Mac>,
+    /// Who allocates it.
+    pub(crate) by: AllocatedBy,
+}
+
+impl Controller {
+    /// Takes an address for an endpoint to come. A request repeated before that endpoint is made,
+    /// which the MAC tells, gets the same address.
+    pub(crate) async fn claim_address(&self, wanted: AddressWanted) -> Answer<IpNetwork> {
+        let network = wanted.definition.id;
+        let key = wanted.mac.map_or_else(String::new, |mac| mac.to_string());
+        let _turn = self.locks.lock(format!("claim/{network}/{key}")).await;
+        let mut endpoint = None;
+        if let Some(mac) = wanted.mac {
+            let inventory = self.inventory();
+            for claim in inventory.claims().filter(|c| c.network == network && c.mac == Some(mac)) {
+                endpoint = Some(claim.endpoint);
+                let same = wanted.pool.contains(claim.address.ip())
+                    && wanted.address.is_none_or(|address| address == claim.address.ip());
+                if same {
+                    return Ok(claim.address);
+                }
+            }
+        }
+        let endpoint = match endpoint {
+            Some(endpoint) => endpoint,
+            None => EndpointId::from_bytes(
+                crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
+            ),
+        };
+        self.claim_for(wanted, endpoint).await.map(|claim| claim.address)
+    }
+
+    /// Takes an address for an endpoint of this id.
+    pub(super) async fn claim_for(
+        &self,
+        wanted: AddressWanted,
+        endpoint: EndpointId,
+    ) -> Answer<Claim> {
+        let network = wanted.definition.id;
+        let address = match wanted.by {
+            AllocatedBy::ThisNode => self.allocate_claim(&wanted, endpoint).await?,
+            AllocatedBy::SwarmLeader => self.borrow(&wanted).await?,
+        };
+        let claim =
+            Claim { endpoint, network, address, mac: wanted.mac, by: wanted.by, since_s: now_s() };
+        let write = claim.to_write();
+        self.inventory().put_claim(claim.clone());
+        self.core(move |core, _| core.persist([write])).await?;
+        self.claimed.notify_one();
+        Ok(claim)
+    }
+
+    async fn allocate_claim(
+        &self,
+        wanted: &AddressWanted,
+        endpoint: EndpointId,
+    ) -> Answer<IpNetwork> {
+        let definition = &wanted.definition;
+        let subnet = subnet_of(definition, wanted.pool)?;
+        let ipam = self.ipam_of(definition).await?.driver;
+        let mut options = BTreeMap::from([(ENDPOINT.to_owned(), endpoint.to_string())]);
+        if let Some(within) = wanted.within.or(subnet.range) {
+            options.insert(RANGE.to_owned(), within.to_string());
+        }
+        let pool = self.pool_id(definition, subnet);
+        match ipam.request_address(&pool, wanted.address, &options).await {
+            Ok((address, _)) => Ok(address),
+            Err(error) => {
+                let mut refused = ipam_error(error);
+                let subject = match wanted.address {
+                    Some(address) => {
+                        format!("address `{address}` of network `{}`", definition.name)
+                    }
+                    None => format!("network `{}`", definition.name),
+                };
+                refused.error = format!("{subject}: {}", refused.error);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Takes an address that a Swarm's leader allocated: it is this node's unless another holds it.
+    async fn borrow(&self, wanted: &AddressWanted) -> Answer<IpNetwork> {
+        let definition = &wanted.definition;
+        let subnet = subnet_of(definition, wanted.pool)?;
+        let address = wanted.address.ok_or_else(|| {
+            ControlError::invalid("an address of a Swarm's leader has to be named")
+        })?;
+        let full = IpNetwork::new(address, subnet.pool.prefix())
+            .ok()
+            .filter(|_| subnet.pool.contains(address))
+            .ok_or_else(|| {
+                ControlError::invalid(format!(
+                    "address `{address}` is not in subnet `{}`",
+                    subnet.pool
+                ))
+            })?;
+        let network = definition.id;
+        let here = {
+            let inventory = self.inventory();
+            let has = |one: Option<IpNetwork>| one.is_some_and(|one| one.ip() == address);
+            inventory.of(network).any(|e| has(e.address) || has(e.address_ipv6))
+                || inventory.claim(network, address).is_some()
+        };
+        let elsewhere = self.node(move |node, _| live_holder(node, network, address)).await?;
+        if here || elsewhere.is_some() {
+            let holder = elsewhere.unwrap_or_else(|| "this node".to_owned());
+            return Err(ControlError::forbidden(format!(
+                "address `{address}` of network `{}`: Address already in use by an endpoint on \
+                 `{holder}`",
+                definition.name
+            ))
+            .with_hint("`weft network inspect --verbose` shows the endpoints"));
+        }
+        Ok(full)
+    }
+
+    /// Gives an address back that no endpoint took. Of one that is not claimed: nothing.
+    pub(crate) async fn drop_claim(&self, network: NetworkId, address: IpAddr) -> Answer<()> {
+        let Some(claim) = self.inventory().claim(network, address).cloned() else { return Ok(()) };
+        let removal = claim.removal();
+        self.core(move |core, now| {
+            core.persist([removal]);
+            let AllocatedBy::ThisNode = claim.by else { return };
+            let Some(node) = core.node_mut() else { return };
+            let Some(space) = space_of(node.db().definition(network), network, address) else {
+                return;
+            };
+            let purpose = Purpose::Endpoint(claim.endpoint);
+            node.with_ipam(now, |ipam| ipam.release(space, address, &purpose, now));
+        })
+        .await?;
+        self.inventory().remove_claim(network, address);
+        Ok(())
+    }
+
+    /// Gives back what this node allocated longer than `age_s_max` ago and no endpoint took.
+    /// Returns how many seconds the next one has left.
+    pub(crate) async fn expire_claims(&self, age_s_max: u64) -> Answer<Option<u64>> {
+        let now = now_s();
+        let mut next: Option<u64> = None;
+        let mut over = Vec::new();
+        for claim in self.inventory().claims().filter(|c| c.by == AllocatedBy::ThisNode) {
+            let left = (claim.since_s + age_s_max).saturating_sub(now);
+            if left == 0 {
+                over.push((claim.network, claim.address.ip()));
+            } else {
+                next = Some(next.map_or(left, |next| next.min(left)));
+            }
+        }
+        for (network, address) in over {
+            tracing::info!(%network, %address, "no endpoint took it; it is given back");
+            self.drop_claim(network, address).await?;
+        }
+        Ok(next)
+    }
+
+    /// Waits until an address is claimed.
+    pub(crate) async fn claim_made(&self) {
+        self.claimed.notified().await;
+    }
+}
+
+/// Names the live node, other than this one, that has an endpoint with the address.
+fn live_holder(node: &crate::node::Node, network: NetworkId, address: IpAddr) -> Option<String> {
+    let own = node.id();
+    let has = |value: &[u8]| {
+        PeerRecord::decode(value).is_ok_and(|record| {
+            record.v4.into_iter().chain(record.v6).any(|one| one.ip() == address)
+        })
+    };
+    node.db().walk(network, PEER_TABLE).find_map(|entry| {
+        let member = node.db().member(entry.owner)?;
+        let lives = matches!(member.state, MemberState::Alive | MemberState::Suspect);
+        (entry.owner != own && lives && has(&entry.value)).then(|| member.name.clone())
+    })
+}
+
+fn space_of(definition: Option<&Definition>, network: NetworkId, address: IpAddr) -> Option<Space> {
+    let subnet = definition?.subnets.iter().find(|subnet| subnet.pool.contains(address))?;
+    Some(Space::Subnet { network, pool: subnet.pool })
+}
+
+fn subnet_of(definition: &Definition, pool: IpNetwork) -> Answer<&Subnet> {
+    definition.subnets.iter().find(|subnet| subnet.pool == pool).ok_or_else(|| {
+        ControlError::not_found(format!("network `{}` has no subnet `{pool}`", definition.name))
+    })
+}
+
+/// Seconds since 1970: what survives a restart. Only ages are told from it.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

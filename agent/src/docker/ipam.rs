@@ -1,0 +1,268 @@
+//! The calls of the IPAM driver.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnetwork::IpNetwork;
+use weft_api::Definition;
+use weft_api::control::ControlError;
+use weft_api::driver::Scope;
+use weft_api::ipam::PoolRequest;
+use weft_api::plugin::ipam::{
+    AddressSpaces, Capabilities, ReleaseAddressRequest, ReleasePoolRequest, RequestAddressRequest,
+    RequestAddressResponse, RequestPoolRequest, RequestPoolResponse,
+};
+use weft_ipam::{Purpose as Held, Want};
+
+use super::pool_id::{AddressSpace, PoolId};
+use super::purpose::{Named, Purpose, infer, is_serial};
+use super::reservations::{PoolWanted, first_host};
+use super::settings::NETWORK;
+use super::{DEFINED_PATIENCE, Plugin};
+use crate::control::Answer;
+use crate::controller::engine::AddressWanted;
+use crate::controller::inventory::AllocatedBy;
+use crate::ipam_driver::{GLOBAL_SPACE, LOCAL_SPACE};
+
+impl Plugin {
+    pub(super) fn ipam_capabilities() -> Capabilities {
+        Capabilities { requires_mac_address: true, requires_request_replay: false }
+    }
+
+    pub(super) fn address_spaces() -> AddressSpaces {
+        AddressSpaces {
+            local_default_address_space: LOCAL_SPACE.to_owned(),
+            global_default_address_space: GLOBAL_SPACE.to_owned(),
+        }
+    }
+
+    pub(super) async fn request_pool(
+        &self,
+        request: RequestPoolRequest,
+    ) -> Answer<RequestPoolResponse> {
+        let space = AddressSpace::from_str(&request.address_space)?;
+        let asked = PoolRequest::parse(&request.address_space, &request.pool, &request.sub_pool)
+            .map_err(|error| {
+                let (pool, sub) = (&request.pool, &request.sub_pool);
+                ControlError::invalid(format!("{error}: `{pool}`, range `{sub}`"))
+            })?;
+        let network = request.options.get(NETWORK).filter(|name| !name.is_empty()).cloned();
+        let swarm = space == AddressSpace::Global;
+        let v6 = asked.pool.map_or(request.v6, |pool| pool.is_ipv6());
+        if let (AddressSpace::Local, Scope::Global, Some(pool)) = (space, self.scope, asked.pool) {
+            // A node's view of what the Swarm's leader made a moment ago.
+            self.awaited_pool(pool).await?;
+        }
+        let wanted = PoolWanted { network: network.clone(), pool: asked.pool, v6, swarm };
+        let pool = {
+            let _turn = self.pools.lock().await;
+            self.take_pool(&wanted).await?
+        };
+        if let Some(sub) = asked.sub_pool
+            && asked.pool.is_none()
+        {
+            return Err(ControlError::invalid(format!("range `{sub}` needs a --subnet")));
+        }
+        let node = self.controller.node_id().await?;
+        let id = PoolId::new(space, node, network, pool, asked.sub_pool);
+        Ok(RequestPoolResponse {
+            pool_id: id.to_string(),
+            pool: pool.to_string(),
+            ..RequestPoolResponse::default()
+        })
+    }
+
+    async fn awaited_pool(&self, pool: IpNetwork) -> Answer<Option<Definition>> {
+        let has = move |d: &Definition| d.subnets.iter().any(|subnet| subnet.pool == pool);
+        self.controller.awaited(DEFINED_PATIENCE, has).await
+    }
+
+    pub(super) async fn release_pool(&self, request: ReleasePoolRequest) -> Answer<()> {
+        let id = PoolId::from_str(&request.pool_id)?;
+        let _turn = self.pools.lock().await;
+        self.give_up_pool(id.pool).await
+    }
+
+    pub(super) async fn request_address(
+        &self,
+        request: RequestAddressRequest,
+    ) -> Answer<RequestAddressResponse> {
+        let id = PoolId::from_str(&request.pool_id)?;
+        let address = address_in(&id, &request.address)?;
+        let named = if address.is_some() { Named::Yes } else { Named::No };
+        let serial = is_serial(&request.options);
+        let granted = match infer(id.space, &request.options, named)? {
+            Purpose::Gateway => self.gateway(&id, address).await?,
+            Purpose::Endpoint(mac) => {
+                let definition = self.network_of(&id).await?;
+                // Only a Swarm's leader hands out addresses for others; it named this one.
+                let by = match (self.scope, address) {
+                    (Scope::Global, Some(_)) => AllocatedBy::SwarmLeader,
+                    (Scope::Global, None) | (Scope::Local, _) => AllocatedBy::ThisNode,
+                };
+                let (pool, within) = (id.pool, id.sub_pool);
+                let wanted = AddressWanted { definition, pool, address, within, mac, by };
+                self.controller.claim_address(wanted).await?
+            }
+            Purpose::Swarm => {
+                let definition = self.network_of(&id).await?;
+                let want = match address {
+                    Some(address) => Want::Replay(address),
+                    None if serial => Want::Serial,
+                    None => Want::First,
+                };
+                let network = definition.id;
+                self.controller
+                    .allocate_held(network, id.pool, want, id.sub_pool, Held::Swarm)
+                    .await?
+            }
+            Purpose::Auxiliary => self.auxiliary(&id, address).await?,
+        };
+        Ok(RequestAddressResponse {
+            address: granted.to_string(),
+            ..RequestAddressResponse::default()
+        })
+    }
+
+    pub(super) async fn release_address(&self, request: ReleaseAddressRequest) -> Answer<()> {
+        let id = PoolId::from_str(&request.pool_id)?;
+        let Some(address) = address_in(&id, &request.address)? else {
+            return Err(ControlError::invalid("`Address` is missing in the request"));
+        };
+        // Gone with its network, or never more than reserved: then nothing is allocated.
+        let Some(definition) = self.controller.definition_with(id.pool).await? else {
+            return Ok(());
+        };
+        let network = definition.id;
+        match id.space {
+            AddressSpace::Global => {
+                self.controller.release_held(network, id.pool, address, Held::Swarm).await
+            }
+            AddressSpace::Local => {
+                self.controller.drop_claim(network, address).await?;
+                self.release_auxiliary(&definition, id.pool, address).await
+            }
+        }
+    }
+
+    /// The gateway is the network's, the same on every host, and stays as long as the network.
+    async fn gateway(&self, id: &PoolId, asked: Option<IpAddr>) -> Answer<IpNetwork> {
+        let Some(definition) = self.controller.definition_with(id.pool).await? else {
+            return self.reserved_gateway(id, asked).await;
+        };
+        let subnet = definition.subnets.iter().find(|subnet| subnet.pool == id.pool);
+        let theirs = match subnet.and_then(|subnet| subnet.gateway) {
+            Some(gateway) => gateway,
+            // An internal network may have none; the engine wants one all the same.
+            None => {
+                let want = Want::Exact(asked.unwrap_or_else(|| first_host(id.pool)));
+                let held = Held::Gateway;
+                return self
+                    .controller
+                    .allocate_held(definition.id, id.pool, want, None, held)
+                    .await;
+            }
+        };
+        match asked {
+            Some(asked) if asked != theirs => Err(ControlError::conflict(format!(
+                "gateway `{asked}` is not that of network `{}`, which is `{theirs}` on every host",
+                definition.name
+            ))
+            .with_hint(format!("give --gateway {theirs}, or leave it out"))),
+            Some(_) | None => with_prefix(theirs, id.pool),
+        }
+    }
+
+    async fn reserved_gateway(&self, id: &PoolId, asked: Option<IpAddr>) -> Answer<IpNetwork> {
+        let _turn = self.pools.lock().await;
+        let Some(mut reservation) = self.books().reservation(id.pool).cloned() else {
+            return Err(unknown_pool(id));
+        };
+        let gateway = asked.or(reservation.gateway).unwrap_or_else(|| first_host(id.pool));
+        if reservation.gateway != Some(gateway) {
+            reservation.gateway = Some(gateway);
+            self.keep_reservation(reservation).await?;
+        }
+        with_prefix(gateway, id.pool)
+    }
+
+    /// Set aside under its own text, so that every engine that sets it aside shares it.
+    async fn auxiliary(&self, id: &PoolId, address: Option<IpAddr>) -> Answer<IpNetwork> {
+        let address =
+            address.ok_or_else(|| ControlError::invalid("`Address` is missing in the request"))?;
+        let Some(definition) = self.controller.definition_with(id.pool).await? else {
+            // It becomes part of the network when that is made.
+            if self.books().reservation(id.pool).is_none() {
+                return Err(unknown_pool(id));
+            }
+            return with_prefix(address, id.pool);
+        };
+        let subnet = definition.subnets.iter().find(|subnet| subnet.pool == id.pool);
+        if subnet.is_some_and(|subnet| subnet.auxiliary.values().any(|one| *one == address)) {
+            return with_prefix(address, id.pool);
+        }
+        let held = Held::Auxiliary(address.to_string());
+        self.controller
+            .allocate_held(definition.id, id.pool, Want::Exact(address), None, held)
+            .await
+    }
+
+    /// The last engine that has the network gives it back.
+    async fn release_auxiliary(
+        &self,
+        definition: &Definition,
+        pool: IpNetwork,
+        address: IpAddr,
+    ) -> Answer<()> {
+        let own = self.controller.node_id().await?;
+        let attached = self.controller.attached_members(definition.id).await?;
+        if attached.iter().any(|node| *node != own) {
+            return Ok(());
+        }
+        let held = Held::Auxiliary(address.to_string());
+        self.controller.release_held(definition.id, pool, address, held).await
+    }
+
+    /// The network of a pool; one that was defined elsewhere a moment ago is waited for.
+    async fn network_of(&self, id: &PoolId) -> Answer<Definition> {
+        if let Some(definition) = self.controller.definition_with(id.pool).await? {
+            return Ok(definition);
+        }
+        if self.books().reservation(id.pool).is_some() && id.space == AddressSpace::Local {
+            return Err(ControlError::forbidden(format!(
+                "subnet `{}` has no network yet: an endpoint cannot have an address of it",
+                id.pool
+            )));
+        }
+        self.awaited_pool(id.pool).await?.ok_or_else(|| unknown_pool(id))
+    }
+}
+
+fn address_in(id: &PoolId, text: &str) -> Answer<Option<IpAddr>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address: IpAddr = text.parse().map_err(|_| {
+        ControlError::invalid(format!("`{text}` is not an address without a prefix length"))
+    })?;
+    if !id.pool.contains(address) {
+        return Err(ControlError::invalid(format!(
+            "requested address is out of range: `{address}` is not in subnet `{}`",
+            id.pool
+        )));
+    }
+    Ok(Some(address))
+}
+
+fn with_prefix(address: IpAddr, pool: IpNetwork) -> Answer<IpNetwork> {
+    IpNetwork::new(address, pool.prefix())
+        .map_err(|error| ControlError::internal(format!("address `{address}`: {error}")))
+}
+
+fn unknown_pool(id: &PoolId) -> ControlError {
+    ControlError::not_found(format!(
+        "address space does not contain specified address pool: no network has subnet `{}`",
+        id.pool
+    ))
+    .with_hint("remove the engine's network and make it anew")
+}

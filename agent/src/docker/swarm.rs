@@ -1,0 +1,149 @@
+//! What only engines in a Swarm ask: networks of the whole Swarm, and who else is there.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use weft_api::Definition;
+use weft_api::control::ControlError;
+use weft_api::driver::Scope;
+use weft_api::plugin::network::{
+    AllocateNetworkRequest, AllocateNetworkResponse, DiscoveryNotification, NetworkRequest,
+};
+
+use super::agreement::{Described, vnis_of};
+use super::books::{Insist, Origin};
+use super::networks::own_name;
+use super::settings::{CLUSTER_NETWORK, Settings};
+use super::{Plugin, checked_id};
+use crate::control::Answer;
+use crate::overlay_driver::options::VXLAN_IDS;
+
+/// Marks a network of a Swarm, with the Swarm's id of it.
+const SWARM_NETWORK: &str = "weft.swarm.network";
+/// The only news engines tell remote drivers: a node came or went.
+const NODE: i64 = 1;
+
+impl Plugin {
+    /// The leader asks once, and each new leader asks again.
+    pub(super) async fn allocate_network(
+        &self,
+        request: AllocateNetworkRequest,
+    ) -> Answer<AllocateNetworkResponse> {
+        let id = checked_id("NetworkID", &request.network_id)?;
+        if self.scope == Scope::Local {
+            return Err(ControlError::forbidden(
+                "this plugin says scope `local`, and a Swarm asks for a network of all its nodes",
+            )
+            .with_hint(
+                "set docker_scope = \"global\" (WEFT_DOCKER_SCOPE=global) on every node and \
+                 restart the agents",
+            ));
+        }
+        let data: Vec<_> = request.ipv4_data.into_iter().chain(request.ipv6_data).collect();
+        if data.iter().all(|data| data.pool.is_none()) {
+            return Err(ControlError::invalid("a network of Weft's needs a subnet")
+                .with_hint("docker network create -d weft --ipam-driver weft NETWORK"));
+        }
+        let described = Described { data, settings: Settings::of_driver(&request.options)? };
+        let definition = self.swarms_network(id, &described).await?;
+        for pool in described.data.iter().filter_map(|data| data.pool) {
+            self.end_reservation(pool).await?;
+        }
+        let mut options = request.options;
+        options.insert(CLUSTER_NETWORK.to_owned(), definition.id.to_string());
+        options.insert(VXLAN_IDS.to_owned(), vnis_of(&definition));
+        Ok(AllocateNetworkResponse { options })
+    }
+
+    async fn swarms_network(&self, id: &str, described: &Described) -> Answer<Definition> {
+        let known = described.settings.cluster_network;
+        let definitions = self.controller.definitions().await?;
+        let standing = definitions.into_iter().find(|definition| {
+            Some(definition.id) == known
+                || definition.options.get(SWARM_NETWORK).is_some_and(|of| of == id)
+        });
+        if let Some(definition) = standing
+            && described.contradictions(&definition).is_empty()
+        {
+            return Ok(definition);
+        }
+        let reserved =
+            described.data.iter().filter_map(|data| data.pool).find_map(|pool| {
+                match self.books().reservation(pool).map(|known| known.origin.clone()) {
+                    Some(Origin::Named(name)) => Some(name),
+                    Some(Origin::Found(_) | Origin::Asked | Origin::Default) | None => None,
+                }
+            });
+        let name =
+            reserved.or_else(|| described.settings.network.clone()).unwrap_or_else(|| own_name(id));
+        let mark = BTreeMap::from([(SWARM_NETWORK.to_owned(), id.to_owned())]);
+        // What the last leader was answered says which VNI it was; VNIs are never used again.
+        let mut described = described.clone();
+        if known.is_some() {
+            described.settings.vnis = None;
+        }
+        self.get_or_make(&name, &described, mark).await
+    }
+
+    /// The Swarm deleted the network: nobody may use it any more, and soon nobody does.
+    pub(super) async fn free_network(&self, request: NetworkRequest) -> Answer<()> {
+        let id = checked_id("NetworkID", &request.network_id)?;
+        let definitions = self.controller.definitions().await?;
+        let of_swarm = definitions.into_iter().find(|definition| {
+            definition.options.get(SWARM_NETWORK).is_some_and(|network| network == id)
+        });
+        match of_swarm {
+            Some(definition) => self.retire(definition.id, Insist::Always).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn discover_new(&self, news: &DiscoveryNotification) -> Answer<()> {
+        let Some(address) = other_node(news)? else { return Ok(()) };
+        self.discovered.send_if_modified(|known| known.insert(address));
+        Ok(())
+    }
+
+    pub(super) fn discover_delete(&self, news: &DiscoveryNotification) -> Answer<()> {
+        let Some(address) = other_node(news)? else { return Ok(()) };
+        self.discovered.send_if_modified(|known| known.remove(&address));
+        Ok(())
+    }
+}
+
+/// The address of another node of the Swarm.
+fn other_node(news: &DiscoveryNotification) -> Answer<Option<IpAddr>> {
+    if news.discovery_type != NODE || news.discovery_data.is_self {
+        return Ok(None);
+    }
+    let text = &news.discovery_data.address;
+    text.parse().map(Some).map_err(|_| {
+        ControlError::invalid(format!("`{text}` is not the address of a node of the Swarm"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_api::discovery::NodeDiscoveryData;
+
+    fn news(discovery_type: i64, address: &str, is_self: bool) -> DiscoveryNotification {
+        DiscoveryNotification {
+            discovery_type,
+            discovery_data: NodeDiscoveryData {
+                address: address.to_owned(),
+                is_self,
+                ..NodeDiscoveryData::default()
+            },
+        }
+    }
+
+    #[test]
+    fn only_other_nodes_are_news() {
+        let one: IpAddr = "10.99.0.3".parse().unwrap();
+        assert_eq!(other_node(&news(1, "10.99.0.3", false)).unwrap(), Some(one));
+        assert_eq!(other_node(&news(1, "10.99.0.1", true)).unwrap(), None);
+        assert_eq!(other_node(&news(2, "", false)).unwrap(), None);
+        assert!(other_node(&news(1, "somewhere", false)).is_err());
+    }
+}
