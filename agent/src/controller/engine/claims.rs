@@ -13,7 +13,7 @@ use weft_overlay::{PEER_TABLE, PeerRecord};
 
 use crate::control::Answer;
 use crate::controller::inventory::{AllocatedBy, Claim};
-use crate::controller::{Controller, ipam_error, networks::pool_id};
+use crate::controller::{Controller, ipam_error};
 use crate::ipam_driver::{ENDPOINT, RANGE};
 
 /// Which address is wanted.
@@ -88,12 +88,12 @@ impl Controller {
     ) -> Answer<IpNetwork> {
         let definition = &wanted.definition;
         let subnet = subnet_of(definition, wanted.pool)?;
-        let ipam = self.ipam_of(definition)?;
+        let ipam = self.ipam_of(definition).await?.driver;
         let mut options = BTreeMap::from([(ENDPOINT.to_owned(), endpoint.to_string())]);
         if let Some(within) = wanted.within.or(subnet.range) {
             options.insert(RANGE.to_owned(), within.to_string());
         }
-        let pool = pool_id(definition, subnet);
+        let pool = self.pool_id(definition, subnet);
         match ipam.request_address(&pool, wanted.address, &options).await {
             Ok((address, _)) => Ok(address),
             Err(error) => {

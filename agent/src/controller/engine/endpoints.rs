@@ -293,7 +293,7 @@ impl Controller {
             .node(move |node, _| node.db().definition(network).cloned())
             .await?
             .ok_or_else(|| gone(endpoint))?;
-        let driver = self.driver_of(&definition)?.driver;
+        let driver = self.driver_of(&definition).await?.driver;
         let options = Options::from([(PORT_MAP.to_owned(), ports.clone())]);
         driver.program_external_connectivity(network, id, &options).await.map_err(driver_error)?;
         let info = driver.endpoint_oper_info(network, id).await.map_err(driver_error)?;
@@ -310,7 +310,7 @@ impl Controller {
         }
         let network = current.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
-        let driver = self.driver_for(definition.as_ref())?.driver;
+        let driver = self.driver_for(definition.as_ref()).await?.driver;
         driver.revoke_external_connectivity(network, endpoint).await.map_err(driver_error)?;
         let write = current.to_write();
         self.core(move |core, _| core.persist([write])).await?;

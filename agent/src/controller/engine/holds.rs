@@ -44,6 +44,7 @@ impl Controller {
             return Err(ControlError::unavailable("this node is leaving its cluster")
                 .with_hint("make the network on another node"));
         }
+        only_built_in(definition)?;
         let _turn = self.lock_network(definition.id).await;
         let write = hold.to_write();
         let engine_network = hold.engine_network.clone();
@@ -100,5 +101,22 @@ impl Controller {
             }
         }
         Ok(())
+    }
+}
+
+/// An engine's network is the overlay's, with addresses of ours: what is a plugin's, the engine can
+/// have of the plugin itself.
+pub(crate) fn only_built_in(definition: &Definition) -> Answer<()> {
+    let foreign = [
+        ("network", &definition.driver, crate::overlay_driver::NETWORK_TYPE),
+        ("IPAM", &definition.ipam, crate::ipam_driver::NAME),
+    ];
+    match foreign.into_iter().find(|(_, name, own)| name.as_str() != *own) {
+        None => Ok(()),
+        Some((what, name, _)) => Err(ControlError::forbidden(format!(
+            "network `{}` is served by {what} driver `{name}`, and engines are not let in",
+            definition.name
+        ))
+        .with_hint("attach containers with `weft attach`, or take another network")),
     }
 }
