@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 
-.PHONY: help setup demo test bench ci lint docs build release
+.PHONY: help setup demo test bench ci lint image plugin compose
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -18,7 +18,20 @@ demo: setup ## three agents on three simulated hosts: see packets cross
 	@scripts/progress "building weft (release)" $(CARGO) build --release --locked --bin weft
 	@$$($(CARGO) metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/weft lab run
 
+image: ## the agent as an image of the Docker Engine, weft:latest
+	@scripts/setup image
+	@scripts/image
+
+plugin: ## the managed plugin for `docker plugin create`, in target/plugin
+	@scripts/setup image
+	@scripts/plugin
+
+compose: ## three nodes in containers: four scenarios, and their outcome (ARGS=--json)
+	@scripts/setup image
+	@compose/run $(ARGS)
+
 test: setup ## everything CI runs: lint, all tests, the demo
+	@scripts/setup engine
 	@scripts/lint
 	@scripts/test
 

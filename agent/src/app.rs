@@ -167,6 +167,7 @@ impl App {
                 anyhow::bail!("endpoints were not restored: {error}");
             }
         }
+        self.controller.begin_reconciling().await;
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));
         let mut servers = JoinSet::new();

@@ -72,8 +72,8 @@ pub struct Controller {
     leaving: Leaving,
     /// Wakes whoever waits for a network to be defined.
     defined: Notify,
-    /// Wakes whoever lets claims of addresses expire.
-    claimed: Notify,
+    /// Wakes whoever cleans up behind engines.
+    engines: Notify,
     started: Instant,
 }
 
@@ -96,7 +96,7 @@ impl Controller {
             registrations: dispatch::Registrations::default(),
             leaving: Leaving::default(),
             defined: Notify::new(),
-            claimed: Notify::new(),
+            engines: Notify::new(),
             started: now,
         }
     }

@@ -30,6 +30,8 @@ pub const ENDPOINT: &str = "weft.endpoint.id";
 pub const AUXILIARY: &str = "weft.auxiliary";
 /// Sub-pool that dynamic addresses keep to.
 pub const RANGE: &str = "weft.range";
+/// The MAC of the endpoint that an engine asks for (libnetwork's `netlabel.MacAddress`).
+pub const MAC_ADDRESS: &str = "com.docker.network.endpoint.macaddress";
 
 /// A pool of a network, as the contract's opaque id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,11 @@ impl PoolId {
         let network = self.network.ok_or(IpamError::BadPool)?;
         Ok(Space::Subnet { network, pool: self.pool })
     }
+
+    fn space_of(self, address: IpAddr) -> Result<Space, IpamError> {
+        let space = self.space()?;
+        self.pool.contains(address).then_some(space).ok_or(IpamError::IpOutOfRange)
+    }
 }
 
 /// The allocator behind the contract.
@@ -85,6 +92,60 @@ impl WeftIpam {
     /// Makes the driver.
     pub const fn new(core: CoreHandle) -> Self {
         Self { core }
+    }
+
+    /// Gives back an address of a pool that is allocated for this purpose; what it is allocated for
+    /// otherwise stays. [`Ipam::release_address`], which names no purpose, is for endpoints alone.
+    ///
+    /// # Errors
+    /// [`IpamError::BadPool`], [`IpamError::IpOutOfRange`]; unavailable without a cluster.
+    pub async fn release(
+        &self,
+        id: PoolId,
+        address: IpAddr,
+        purpose: Purpose,
+    ) -> Result<(), IpamError> {
+        let space = id.space_of(address)?;
+        self.core
+            .call(move |core, now| {
+                if let Some(node) = core.node_mut() {
+                    node.with_ipam(now, |ipam| ipam.release(space, address, &purpose, now));
+                }
+            })
+            .await
+            .map_err(no_cluster)
+    }
+
+    /// Tells what the cluster has allocated an address for without an endpoint, as far as this node
+    /// knows: [`Purpose::Swarm`] where a Swarm leader has it.
+    ///
+    /// # Errors
+    /// [`IpamError::BadPool`], [`IpamError::IpOutOfRange`]; unavailable without a cluster.
+    pub async fn allocation(
+        &self,
+        id: PoolId,
+        address: IpAddr,
+    ) -> Result<Option<Purpose>, IpamError> {
+        let space = id.space_of(address)?;
+        self.core
+            .call(move |core, _| core.node().and_then(|n| n.ipam().allocation(space, address)))
+            .await
+            .map_err(no_cluster)
+    }
+
+    /// Lists what the cluster has allocated of a pool without endpoints, as far as this node knows;
+    /// by address.
+    ///
+    /// # Errors
+    /// [`IpamError::BadPool`]; unavailable without a cluster.
+    pub async fn allocations(&self, id: PoolId) -> Result<Vec<(IpAddr, Purpose)>, IpamError> {
+        let space = id.space()?;
+        self.core
+            .call(move |core, _| {
+                core.node().map_or_else(Vec::new, |node| node.ipam().allocations(space))
+            })
+            .await
+            .map_err(no_cluster)
     }
 
     async fn granted(&self, request: Request) -> Result<IpNetwork, IpamError> {
@@ -163,16 +224,17 @@ impl Ipam for WeftIpam {
         Ok((self.granted(request).await?, BTreeMap::new()))
     }
 
+    /// Ends the binding to an endpoint of this node and nothing else: the contract names no
+    /// purpose, and what a leader or another node allocated must not end with an endpoint.
     async fn release_address(&self, pool_id: &str, address: IpAddr) -> Result<(), IpamError> {
-        let id: PoolId = pool_id.parse()?;
-        let space = id.space()?;
-        if !id.pool.contains(address) {
-            return Err(IpamError::IpOutOfRange);
-        }
+        let space = pool_id.parse::<PoolId>()?.space_of(address)?;
         self.core
             .call(move |core, now| {
                 let Some(node) = core.node_mut() else { return };
-                let Some(purpose) = node.ipam().purpose(space, address) else { return };
+                let Some(purpose @ Purpose::Endpoint(_)) = node.ipam().purpose(space, address)
+                else {
+                    return;
+                };
                 node.with_ipam(now, |ipam| ipam.release(space, address, &purpose, now));
             })
             .await
@@ -190,7 +252,14 @@ fn request_of(
     options: &BTreeMap<String, String>,
 ) -> Result<Request, IpamError> {
     let serial = options.get(ALLOC_SERIAL_PREFIX).is_some_and(|value| value == "true");
+    let gateway = options.get(REQUEST_ADDRESS_TYPE).is_some_and(|kind| kind == GATEWAY);
+    let endpoint = options.contains_key(ENDPOINT) || options.contains_key(MAC_ADDRESS);
     let want = match address {
+        // Swarm asks with serial for whatever it allocates, and with an address only when a new
+        // leader repeats what the last one had.
+        Some(address) if serial && !gateway && !endpoint && !options.contains_key(AUXILIARY) => {
+            Want::Replay(address)
+        }
         Some(address) => Want::Exact(address),
         None if serial => Want::Serial,
         None => Want::First,
@@ -199,7 +268,7 @@ fn request_of(
         .get(RANGE)
         .map(|range| range.parse().map_err(|_| IpamError::InvalidSubPool))
         .transpose()?;
-    let purpose = if options.get(REQUEST_ADDRESS_TYPE).is_some_and(|kind| kind == GATEWAY) {
+    let purpose = if gateway {
         Purpose::Gateway
     } else if let Some(endpoint) = options.get(ENDPOINT) {
         Purpose::Endpoint(endpoint.parse::<EndpointId>().map_err(|_| IpamError::BadPool)?)
@@ -286,5 +355,30 @@ mod tests {
         assert_eq!(purpose(AUXILIARY, "dns"), Ok(Purpose::Auxiliary("dns".to_owned())));
         assert_eq!(purpose("other", "x"), Ok(Purpose::Swarm));
         assert!(purpose(ENDPOINT, "nobody").is_err());
+    }
+
+    #[test]
+    fn an_explicit_serial_request_of_nothing_else_is_a_replay() {
+        let space =
+            Space::Subnet { network: NetworkId::default(), pool: "10.0.0.0/24".parse().unwrap() };
+        let address: IpAddr = "10.0.0.9".parse().unwrap();
+        let endpoint = EndpointId::from_bytes([1; 16]).to_string();
+        let want = |address: Option<IpAddr>, serial: &str, more: &[(&str, &str)]| {
+            let serial = [(ALLOC_SERIAL_PREFIX, serial)];
+            let options = serial.iter().chain(more);
+            let options = options.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            request_of(space, address, &options.collect()).map(|request| request.want)
+        };
+        assert_eq!(want(Some(address), "true", &[]), Ok(Want::Replay(address)));
+        assert_eq!(want(None, "true", &[]), Ok(Want::Serial));
+        assert_eq!(want(Some(address), "false", &[]), Ok(Want::Exact(address)));
+        for other in [
+            (REQUEST_ADDRESS_TYPE, GATEWAY),
+            (MAC_ADDRESS, "02:42:0a:00:00:09"),
+            (ENDPOINT, &endpoint),
+            (AUXILIARY, "dns"),
+        ] {
+            assert_eq!(want(Some(address), "true", &[other]), Ok(Want::Exact(address)));
+        }
     }
 }

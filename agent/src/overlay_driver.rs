@@ -17,16 +17,22 @@ use weft_api::driver::{
 };
 use weft_api::error::Error;
 use weft_api::{Definition, EndpointId, Mac, NetworkId};
-use weft_overlay::{Addresses, PEER_TABLE, PlanError, Sandbox};
+use weft_overlay::publish::PublishedPort;
+use weft_overlay::{Addresses, FarEnd, PEER_TABLE, PlanError, names};
 
 pub mod options;
+pub mod portmap;
 pub mod task;
 
-use options::{definition_from, sandbox_from, stamp_from};
+use options::{definition_from, far_end_from, stamp_from};
+use portmap::PortBinding;
 pub use task::{DataPathStatus, OverlayTask, Vanished};
 
 /// The type of networks it serves.
 pub const NETWORK_TYPE: &str = "overlay";
+
+/// How engines begin the names of interfaces that were handed over to them.
+const HANDED_PREFIX: &str = "eth";
 
 /// Requests that may wait for the task; peers beyond it wait in the core's news.
 const REQUESTS_QUEUED_MAX: usize = 4096;
@@ -56,13 +62,30 @@ pub(crate) enum Request {
     Join {
         network: NetworkId,
         endpoint: EndpointId,
-        sandbox: Sandbox,
+        sandbox_key: String,
+        far: FarEnd,
         answer: Answer<Vec<u8>>,
     },
     Leave {
         network: NetworkId,
         endpoint: EndpointId,
         answer: Answer<()>,
+    },
+    Publish {
+        network: NetworkId,
+        endpoint: EndpointId,
+        bindings: Vec<PortBinding>,
+        answer: Answer<()>,
+    },
+    Unpublish {
+        network: NetworkId,
+        endpoint: EndpointId,
+        answer: Answer<()>,
+    },
+    Published {
+        network: NetworkId,
+        endpoint: EndpointId,
+        answer: Answer<Vec<PublishedPort>>,
     },
     Event {
         event: EventType,
@@ -73,6 +96,7 @@ pub(crate) enum Request {
     Synced {
         complete: bool,
     },
+    Restored,
     Status {
         answer: oneshot::Sender<DataPathStatus>,
     },
@@ -99,6 +123,13 @@ impl OverlayDriver {
             Self { requests },
             OverlayTask::new(planner, executor, receiver, reconcile_every, vanished),
         )
+    }
+
+    /// Says that the endpoints of an earlier start are joined again. Until then nothing is compared
+    /// with the kernel: what is not joined yet would be taken for a stray.
+    pub async fn set_restored(&self) {
+        // The task is gone when the agent stops.
+        let _ = self.requests.send(Request::Restored).await;
     }
 
     /// Tells whether all peers are known by now, so that entries nobody named may be removed.
@@ -196,10 +227,15 @@ impl Driver for OverlayDriver {
 
     async fn endpoint_oper_info(
         &self,
-        _nid: NetworkId,
-        _eid: EndpointId,
+        nid: NetworkId,
+        eid: EndpointId,
     ) -> Result<Options, DriverError> {
-        Ok(Options::new())
+        let published =
+            self.ask(|answer| Request::Published { network: nid, endpoint: eid, answer }).await?;
+        if published.is_empty() {
+            return Ok(Options::new());
+        }
+        Ok(Options::from([(portmap::PORT_MAP.to_owned(), portmap::to_value(&published))]))
     }
 
     async fn join(
@@ -210,12 +246,19 @@ impl Driver for OverlayDriver {
         info: &mut dyn JoinInfo,
         options: &Options,
     ) -> Result<(), DriverError> {
-        let sandbox = sandbox_from(sandbox_key, options)?;
+        let far = far_end_from(sandbox_key, options)?;
+        let handed = matches!(far, FarEnd::Handed(_));
+        let sandbox_key = sandbox_key.to_owned();
         let record = self
-            .ask(|answer| Request::Join { network: nid, endpoint: eid, sandbox, answer })
+            .ask(|answer| Request::Join { network: nid, endpoint: eid, sandbox_key, far, answer })
             .await?;
-        // The interface is in the sandbox under its final name, with gateways and routes set.
-        info.disable_gateway_service();
+        if handed {
+            // Whether it needs a gateway, and which, is the caller's to say.
+            info.interface_name().set_names(&names::handed(eid), HANDED_PREFIX)?;
+        } else {
+            // The interface is in the sandbox under its final name, with gateways and routes set.
+            info.disable_gateway_service();
+        }
         info.add_table_entry(PEER_TABLE, &eid.to_string(), &record)?;
         Ok(())
     }
@@ -226,20 +269,21 @@ impl Driver for OverlayDriver {
 
     async fn program_external_connectivity(
         &self,
-        _nid: NetworkId,
-        _eid: EndpointId,
-        _options: &Options,
+        nid: NetworkId,
+        eid: EndpointId,
+        options: &Options,
     ) -> Result<(), DriverError> {
-        // The way out is a part of the network, made with it.
-        Ok(())
+        // The way out is a part of the network, made with it; ports are an endpoint's.
+        let bindings = portmap::bindings_from(options)?;
+        self.ask(|answer| Request::Publish { network: nid, endpoint: eid, bindings, answer }).await
     }
 
     async fn revoke_external_connectivity(
         &self,
-        _nid: NetworkId,
-        _eid: EndpointId,
+        nid: NetworkId,
+        eid: EndpointId,
     ) -> Result<(), DriverError> {
-        Ok(())
+        self.ask(|answer| Request::Unpublish { network: nid, endpoint: eid, answer }).await
     }
 
     async fn event_notify(
@@ -306,7 +350,8 @@ pub(crate) fn plan_error(error: PlanError) -> DriverError {
         | PlanError::AddressIsGateway(_)
         | PlanError::AddressTaken { .. }
         | PlanError::MacTaken { .. }
-        | PlanError::InterfaceTaken { .. }) => Error::forbidden(error).into(),
+        | PlanError::InterfaceTaken { .. }
+        | PlanError::NoWayOut(_)) => Error::forbidden(error).into(),
         error @ (PlanError::NoSubnet(_)
         | PlanError::PoolsOverlap(..)
         | PlanError::GatewayOutside { .. }
@@ -317,6 +362,8 @@ pub(crate) fn plan_error(error: PlanError) -> DriverError {
         | PlanError::TwoSegments(..)
         | PlanError::WrongFamily(_)
         | PlanError::BadMac(_)
-        | PlanError::BadInterfaceName(_)) => Error::invalid_parameter(error).into(),
+        | PlanError::BadInterfaceName(_)
+        | PlanError::CannotPublish { .. }
+        | PlanError::TooManyPorts(..)) => Error::invalid_parameter(error).into(),
     }
 }

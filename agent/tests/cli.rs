@@ -141,12 +141,28 @@ fn each_shell_gets_a_script_that_knows_the_commands() {
 fn the_unit_keeps_mounts_shared_and_the_data_path_alive() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/weft.service");
     let unit = std::fs::read_to_string(path).unwrap();
-    for line in ["Type=notify", "KillMode=process", "RuntimeDirectoryPreserve=yes"] {
+    for line in
+        ["Type=notify", "KillMode=process", "RuntimeDirectoryPreserve=yes", "Before=docker.service"]
+    {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
-    for key in
-        ["PrivateTmp=", "ProtectSystem=", "ProtectHome=", "PrivateDevices=", "ReadWritePaths="]
-    {
+    // Each of these gives the service a mount namespace of its own (systemd.exec(5)).
+    for key in [
+        "DynamicUser=",
+        "InaccessiblePaths=",
+        "PrivateDevices=",
+        "PrivateTmp=",
+        "ProtectControlGroups=",
+        "ProtectHome=",
+        "ProtectKernelLogs=",
+        "ProtectKernelModules=",
+        "ProtectKernelTunables=",
+        "ProtectProc=",
+        "ProtectSystem=",
+        "ReadOnlyPaths=",
+        "ReadWritePaths=",
+        "TemporaryFileSystem=",
+    ] {
         assert!(!unit.lines().any(|found| found.starts_with(key)), "{key}");
     }
     assert!(!unit.contains("PrivateMounts=yes"));

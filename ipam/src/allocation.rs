@@ -1,7 +1,8 @@
 //! Allocations without an endpoint: the fact of kind 6.
 //!
-//! The owner of the address writes them; the generation grows by one with each allocation, and a
-//! release names the generation it ends, so a late release ends no later allocation.
+//! The owner of the address writes them, and while it is away a Swarm leader that replays. The
+//! generation grows with each allocation, and a release names the generation it ends, so a late
+//! release ends no later allocation.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,8 @@ pub(crate) enum Kind {
 }
 
 /// The state of one address. The order is that of the join: a later generation, then its release,
-/// then (never, while owners are single) the greater kind; dropped with its network last.
+/// then (never, while owners are single and leaders replay what was allocated) the greater kind;
+/// dropped with its network last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Allocation {
     Live { generation: u64, released: bool, kind: Kind },
@@ -36,6 +38,14 @@ impl Kind {
             Purpose::Gateway => Some(Self::Gateway),
             Purpose::Auxiliary(name) => Some(Self::Auxiliary(name.clone())),
             Purpose::Swarm => Some(Self::Swarm),
+        }
+    }
+
+    /// Whether its name, if it has one, is within bounds.
+    pub(crate) fn is_valid(&self) -> bool {
+        match self {
+            Self::Gateway | Self::Swarm => true,
+            Self::Auxiliary(name) => name.len() <= NAME_BYTES_MAX,
         }
     }
 }
@@ -64,9 +74,7 @@ impl Allocation {
         let malformed = JoinError("allocation");
         let allocation: Self = codec::decode(bytes).ok_or(malformed)?;
         match &allocation {
-            Self::Live { kind: Kind::Auxiliary(name), .. } if name.len() > NAME_BYTES_MAX => {
-                Err(malformed)
-            }
+            Self::Live { kind, .. } if !kind.is_valid() => Err(malformed),
             Self::Live { .. } | Self::Dropped => Ok(allocation),
         }
     }

@@ -5,6 +5,7 @@ mod bindings;
 mod blocks;
 mod donor;
 mod facts;
+mod holds;
 mod networks;
 mod releases;
 mod requests;
@@ -25,6 +26,7 @@ use crate::record::Donation;
 use crate::space::Space;
 
 use asks::{Ask, Target};
+use holds::Hold;
 use releases::Release;
 use requests::Waiting;
 use transfers::Transfer;
@@ -175,6 +177,11 @@ impl Ipam {
             Message::Release { subject, at, generation } => {
                 self.on_release(&subject, at, generation, now);
             }
+            Message::Hold { id, subject, at, kind, claim, after } => {
+                let hold = Hold { at, kind, claim, after };
+                self.on_hold(from, id, &subject, &hold, now);
+            }
+            Message::Held { id, subject, state } => self.on_held(id, &subject, &state, now),
         }
     }
 

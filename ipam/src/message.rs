@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::allocation::Kind;
+
 /// Names a request for a donation, a gift or a hand-over: unique for its maker for ever, because
 /// the boot count is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,6 +28,12 @@ pub(crate) enum Message {
     Received { id: TransferId },
     /// The allocation of this generation, in a range of yours, is over.
     Release { subject: Vec<u8>, at: u128, generation: u64 },
+    /// Please hold this address of yours for this kind. `after` is the last generation of its fact
+    /// that the sender knows, and knows to be over: a copy that comes late asks for nothing.
+    Hold { id: TransferId, subject: Vec<u8>, at: u128, kind: Kind, claim: Claim, after: u64 },
+    /// Answers a hold: the state of the address's fact, of a generation after the one named. It is
+    /// held for the kind asked, or released, and then the sender of the hold asks anew.
+    Held { id: TransferId, subject: Vec<u8>, state: Vec<u8> },
 }
 
 /// What is asked for.
@@ -42,6 +50,16 @@ pub(crate) enum AskWant {
         last: u128,
         urgency: Urgency,
     },
+}
+
+/// How an address is to be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Claim {
+    /// As a new allocation.
+    Exact,
+    /// As one that a Swarm leader had, also if it rests. The owner is asked until it answers or
+    /// dies.
+    Replay,
 }
 
 /// How much the donor may give away.

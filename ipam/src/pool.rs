@@ -9,7 +9,7 @@ use crate::allocation::{Allocation, Kind};
 use crate::interval::{IntervalMap, IntervalSet, width};
 use crate::output::{FactKind, Output};
 use crate::ranges::{Change, Mark, encode_marks, merge};
-use crate::record::{Bound, Key};
+use crate::record::{Bound, Cursor, Key};
 use crate::space::Space;
 
 /// Why an address of ours rests.
@@ -47,7 +47,7 @@ pub(crate) struct Pool {
     /// What may be given out now: always `ours ∩ settled ∩ usable` less all that is bound.
     free: IntervalSet,
     /// The last one given out, for serial order.
-    cursor: Option<u128>,
+    cursor: Option<Cursor>,
     /// How much the last grant gave.
     pub(crate) last_grant: u128,
     /// No top-up is asked for before.
@@ -115,6 +115,16 @@ impl Pool {
         self.allocations.iter().map(|(&at, allocation)| (at, allocation))
     }
 
+    /// What holds an address without an endpoint.
+    pub(crate) fn held(&self, at: u128) -> Option<&Kind> {
+        self.allocation(at).and_then(Allocation::held)
+    }
+
+    /// The last generation known of an address; zero before the first.
+    pub(crate) fn generation(&self, at: u128) -> u64 {
+        self.allocation(at).map_or(0, Allocation::generation)
+    }
+
     /// Where a gateway or a named auxiliary address is; a Swarm address has no one place.
     pub(crate) fn of_kind(&self, kind: &Kind) -> Option<u128> {
         match kind {
@@ -135,7 +145,7 @@ impl Pool {
 
     /// The next free one after the last given out, from the start again behind the end.
     pub(crate) fn next_free(&self, low: u128, high: u128) -> Option<u128> {
-        match self.cursor.filter(|c| (low..high).contains(c)) {
+        match self.cursor.map(|cursor| cursor.at).filter(|c| (low..high).contains(c)) {
             Some(c) => self.free.first_in(c + 1, high).or_else(|| self.free.first_in(low, c)),
             None => self.free.first_in(low, high),
         }
@@ -150,9 +160,10 @@ impl Pool {
     }
 
     pub(crate) fn used_total(&self) -> u128 {
-        let held = self
-            .allocated()
-            .filter(|(at, a)| a.held().is_some() && self.owner(*at) == Some(self.node));
+        let held = self.allocated().filter(|(at, a)| {
+            let bound_twice = self.endpoints.contains_key(at);
+            a.held().is_some() && !bound_twice && self.owner(*at) == Some(self.node)
+        });
         self.spent.total().saturating_add((self.endpoints.len() + held.count()) as u128)
     }
 
@@ -202,6 +213,14 @@ impl Pool {
     pub(crate) fn restore_endpoint(&mut self, at: u128, bound: Bound) {
         self.endpoints.insert(at, bound);
         self.by_endpoint.insert(bound.endpoint, at);
+        self.restore_cursor(Cursor { at, stamp: bound.stamp });
+    }
+
+    /// Moves the cursor on; the order of calls does not matter.
+    pub(crate) fn restore_cursor(&mut self, cursor: Cursor) {
+        if self.cursor.is_none_or(|last| last.stamp < cursor.stamp) {
+            self.cursor = Some(cursor);
+        }
     }
 
     pub(crate) fn restore_allocation(&mut self, at: u128, allocation: Allocation) {
@@ -210,7 +229,6 @@ impl Pool {
 
     /// Ends the restoring: what is ours and not settled rests, all of it. Returns what does.
     pub(crate) fn restored(&mut self, until: Instant) -> Vec<(u128, u128)> {
-        self.cursor = self.endpoints.iter().max_by_key(|(_, bound)| bound.stamp).map(|(&at, _)| at);
         let mut unrested = IntervalSet::default();
         for (low, high, mark) in self.marks.iter() {
             if mark.owner == self.node {
@@ -351,7 +369,6 @@ impl Pool {
     pub(crate) fn bind(&mut self, at: u128, bound: Bound, out: &mut VecDeque<Output>) {
         out.push_back(Key::Endpoint(self.space, at).put(&bound));
         self.restore_endpoint(at, bound);
-        self.cursor = Some(at);
         self.refresh(at, at);
     }
 
@@ -363,13 +380,23 @@ impl Pool {
         }
     }
 
-    /// Takes a newer state of an allocation without an endpoint; `false` when it is none.
-    pub(crate) fn set_allocation(&mut self, at: u128, allocation: Allocation) -> bool {
+    /// Takes a newer state of an allocation without an endpoint; `false` when it is none. Serial
+    /// order goes on behind what Swarm was given, under the stamp; other kinds stand where somebody
+    /// wanted them.
+    pub(crate) fn set_allocation(
+        &mut self,
+        at: u128,
+        allocation: Allocation,
+        stamp: u64,
+        out: &mut VecDeque<Output>,
+    ) -> bool {
         if self.allocations.get(&at).is_some_and(|known| *known >= allocation) {
             return false;
         }
-        if allocation.held().is_some() {
-            self.cursor = Some(at);
+        if allocation.held() == Some(&Kind::Swarm) {
+            let cursor = Cursor { at, stamp };
+            out.push_back(Key::Cursor(self.space).put(&cursor));
+            self.restore_cursor(cursor);
         }
         self.allocations.insert(at, allocation);
         self.refresh(at, at);
@@ -404,6 +431,7 @@ impl Pool {
         out.extend(self.endpoints.keys().map(|at| Key::Endpoint(self.space, *at).remove()));
         out.extend(self.settled.iter().map(|(low, _, ())| Key::Settled(self.space, low).remove()));
         out.extend(self.spent.iter().map(|(low, _, ())| Key::Spent(self.space, low).remove()));
+        out.extend(self.cursor.map(|_| Key::Cursor(self.space).remove()));
     }
 
     // ---- within

@@ -23,6 +23,8 @@ pub(crate) enum Key {
     Donation(NodeId, TransferId),
     /// A release that the owner has yet to carry out: the generation (u64).
     Release(Space, u128),
+    /// Where serial order has come to by allocations without an endpoint: [`Cursor`].
+    Cursor(Space),
 }
 
 /// An address's endpoint.
@@ -30,6 +32,14 @@ pub(crate) enum Key {
 pub(crate) struct Bound {
     pub(crate) endpoint: EndpointId,
     /// Grows with each allocation of this node, so that serial order survives a restart.
+    pub(crate) stamp: u64,
+}
+
+/// The last address given out, of those that this node knows of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    pub(crate) at: u128,
+    /// As in [`Bound`], so that the later of the two is known after a restart.
     pub(crate) stamp: u64,
 }
 
@@ -55,6 +65,11 @@ impl Key {
                 bytes
             }
             Self::Release(space, at) => at_key(6, space, *at),
+            Self::Cursor(space) => {
+                let mut bytes = vec![7];
+                bytes.extend(space.subject());
+                bytes
+            }
         }
     }
 
@@ -73,6 +88,7 @@ impl Key {
                 Some(Self::Donation(NodeId::from_bytes(*node), id))
             }
             6 => parse_at(rest).map(|(space, at)| Self::Release(space, at)),
+            7 => Space::from_subject(rest).map(Self::Cursor),
             _ => None,
         }
     }
@@ -131,10 +147,12 @@ mod tests {
             Key::Spent(Space::Vni, 8_388_608),
             Key::Donation(NodeId::from_bytes([9; 16]), id),
             Key::Release(space, 255),
+            Key::Cursor(space),
         ] {
             assert_eq!(Key::parse(&key.bytes()), Some(key));
         }
         assert_eq!(Key::parse(&Key::Release(space, 256).bytes()), None);
         assert_eq!(Key::parse(&[7]), None);
+        assert_eq!(Key::parse(&[8]), None);
     }
 }

@@ -20,6 +20,10 @@ pub enum Want {
     Serial,
     /// This one. It may lie outside the sub-pool.
     Exact(IpAddr),
+    /// For [`Purpose::Swarm`]: this one, which the last leader had allocated, so a new leader says.
+    /// Granted where Swarm has it already, where it is free or rests, and where its owner is away;
+    /// refused where it is known to be bound otherwise. For other purposes as [`Self::Exact`].
+    Replay(IpAddr),
 }
 
 /// What an address is for. The same purpose may ask again and gets the same answer.
@@ -27,11 +31,13 @@ pub enum Want {
 pub enum Purpose {
     /// An endpoint of this node. At most one address of a space each.
     Endpoint(EndpointId),
-    /// The gateway: one a space, the same on every node.
+    /// The gateway: one a space, the same on every node that asks without an address or with the
+    /// same one.
     Gateway,
     /// Set aside under a name (libnetwork's auxiliary addresses); at most 128 bytes.
     Auxiliary(String),
-    /// Allocated by a Swarm leader for a task or VIP that runs anywhere.
+    /// Allocated by a Swarm leader for a task or VIP that runs anywhere. Each request is for one
+    /// more address, unless it names one that Swarm has.
     Swarm,
 }
 
@@ -40,7 +46,8 @@ pub enum Purpose {
 pub struct Request {
     /// Of which subnet: a [`Space::Subnet`].
     pub space: Space,
-    /// Which one.
+    /// Which one. For a gateway, [`Want::First`] and [`Want::Serial`] mean the one there is or else
+    /// the pool's first usable address, so that one owner decides between two nodes.
     pub want: Want,
     /// Sub-pool that [`Want::First`] and [`Want::Serial`] keep to; `None` means all of the pool.
     pub within: Option<IpNetwork>,

@@ -70,6 +70,11 @@ impl Controller {
         Ok(outcome)
     }
 
+    /// Lets the data path be compared with the plan: what was to be restored is.
+    pub async fn begin_reconciling(&self) {
+        self.overlay.set_restored().await;
+    }
+
     /// Returns whether the endpoint's sandbox is gone.
     async fn restore_endpoint(
         &self,
@@ -210,7 +215,8 @@ impl Controller {
         let used: BTreeSet<NetworkId> = {
             let inventory = self.inventory();
             let joined = inventory.endpoints().map(|endpoint| endpoint.network);
-            joined.chain(inventory.holds().map(|hold| hold.network)).collect()
+            let held = inventory.holds().filter(|hold| inventory.is_held(hold.network));
+            joined.chain(held.map(|hold| hold.network)).collect()
         };
         self.node(move |node, now| {
             let mut orphans = 0;

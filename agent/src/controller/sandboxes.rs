@@ -211,7 +211,7 @@ impl Controller {
     pub(super) async fn sandbox_vanished(&self, vanished: Vanished) {
         let _turn = self.locks.lock(format!("endpoint/{}", vanished.endpoint)).await;
         let Ok(mut endpoint) = self.current(vanished.endpoint) else { return };
-        let is_gone = |sandbox: &mut Sandbox| std::path::Path::new(&sandbox.key) == vanished.path;
+        let is_gone = |sandbox: &mut Sandbox| sandbox.key == vanished.sandbox_key;
         let Some(sandbox) = endpoint.sandbox.take_if(is_gone) else { return };
         endpoint.stale = true;
         let write = endpoint.to_write();
@@ -223,6 +223,7 @@ impl Controller {
             tracing::warn!(%error, "leave of a vanished sandbox was not kept");
         }
         self.inventory().put(endpoint);
+        self.engines.notify_one();
     }
 
     pub(super) fn current(&self, id: EndpointId) -> Answer<Endpoint> {

@@ -107,7 +107,7 @@ impl Plugin {
             Purpose::Swarm => {
                 let definition = self.network_of(&id).await?;
                 let want = match address {
-                    Some(address) => Want::Exact(address),
+                    Some(address) => Want::Replay(address),
                     None if serial => Want::Serial,
                     None => Want::First,
                 };

@@ -115,6 +115,8 @@ async fn serve(stream: UnixStream, plugin: Arc<Plugin>, stop: CancellationToken)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Whoever ends its request early still hears why it is none.
+        .half_close(true)
         .header_read_timeout(READ_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use weft_api::driver::{IpamData, Options};
 use weft_api::error::Error;
 use weft_api::{Definition, NetworkId, Stamp, Subnet, Vni};
-use weft_overlay::{DefaultRoute, Sandbox};
+use weft_overlay::{DefaultRoute, FarEnd, HandOver, Sandbox};
 
 /// VNI of each subnet, comma-separated: the IPv4 subnets first, then the IPv6 ones.
 pub const VXLAN_IDS: &str = "com.docker.network.driver.overlay.vxlanid_list";
@@ -22,9 +22,11 @@ pub const INTERNAL: &str = "com.docker.network.internal";
 pub const IFNAME: &str = "com.docker.network.endpoint.ifname";
 /// False when another endpoint carries the sandbox's default routes.
 pub const DEFAULT_ROUTE: &str = "weft.endpoint.default_route";
-/// True when the caller puts the interface into the sandbox itself, from the host's namespace.
+/// True when the caller takes the interface from this host's namespace and moves it into the
+/// sandbox itself, as container engines do: then [`IFNAME`] and [`DEFAULT_ROUTE`] say nothing.
 pub const HANDOVER: &str = "weft.endpoint.handover";
-/// True when a handed-over endpoint is taken up after a restart: it must still be there.
+/// True, beside [`HANDOVER`], when the caller took the interface before: a join that finds it gone
+/// fails as not found and makes no other.
 pub const ADOPT: &str = "weft.endpoint.adopt";
 /// When and by whom an endpoint's addresses were allocated: `{"lamport": 7, "node": ".."}`.
 pub const STAMP: &str = "weft.endpoint.stamp";
@@ -131,15 +133,20 @@ pub fn definition_from(
 /// Reads where and how an endpoint joins.
 ///
 /// # Errors
-/// Invalid parameter when the interface has no name.
-pub fn sandbox_from(sandbox_key: &str, options: &Options) -> Result<Sandbox, Error> {
+/// Invalid parameter when the interface is not handed over and has no name.
+pub fn far_end_from(sandbox_key: &str, options: &Options) -> Result<FarEnd, Error> {
+    if flag(options, HANDOVER) == Some(true) {
+        let adopts = flag(options, ADOPT) == Some(true);
+        return Ok(FarEnd::Handed(if adopts { HandOver::Adopted } else { HandOver::First }));
+    }
     let ifname = text(options, IFNAME)
         .ok_or_else(|| Error::invalid_parameter(format!("{IFNAME} is missing")))?;
     let default_route = match flag(options, DEFAULT_ROUTE) {
         Some(false) => DefaultRoute::Elsewhere,
         Some(true) | None => DefaultRoute::Gateway,
     };
-    Ok(Sandbox { path: PathBuf::from(sandbox_key), ifname, default_route, routes: Vec::new() })
+    let path = PathBuf::from(sandbox_key);
+    Ok(FarEnd::Placed(Sandbox { path, ifname, default_route, routes: Vec::new() }))
 }
 
 /// Reads an allocation's stamp.
@@ -209,6 +216,16 @@ mod tests {
 
     #[test]
     fn an_interface_without_a_name_is_refused() {
-        assert!(sandbox_from("/run/netns/a", &Options::new()).is_err());
+        assert!(far_end_from("/run/netns/a", &Options::new()).is_err());
+    }
+
+    #[test]
+    fn an_interface_that_is_handed_over_needs_no_name() {
+        let far = |labels: &[&str]| {
+            let labels = labels.iter().map(|label| ((*label).to_owned(), Value::Bool(true)));
+            far_end_from("/var/run/docker/netns/1a2b", &labels.collect()).unwrap()
+        };
+        assert_eq!(far(&[HANDOVER]), FarEnd::Handed(HandOver::First));
+        assert_eq!(far(&[HANDOVER, ADOPT]), FarEnd::Handed(HandOver::Adopted));
     }
 }

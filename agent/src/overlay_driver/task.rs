@@ -1,8 +1,7 @@
 //! The task that owns the data path: requests in, kernel operations out, drift repaired.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -13,8 +12,10 @@ use weft_api::{EndpointId, NetworkId};
 use weft_overlay::netlink::{Executor, NetlinkError};
 use weft_overlay::observed::Observed;
 use weft_overlay::op::KernelOp;
-use weft_overlay::{Event, Knowledge, PEER_TABLE, Planner};
+use weft_overlay::publish::PUBLISHED_MAX;
+use weft_overlay::{Event, FarEnd, HandOver, Knowledge, PEER_TABLE, PlanError, Planner, names};
 
+use super::portmap::PortBinding;
 use super::{Answer, Request, plan_error};
 
 /// Requests planned before the kernel is touched.
@@ -29,8 +30,8 @@ pub struct Vanished {
     pub network: NetworkId,
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// Path of the sandbox that is gone; it may have joined another since.
-    pub path: PathBuf,
+    /// The sandbox that is gone, as the join named it; the endpoint may have joined another since.
+    pub sandbox_key: String,
 }
 
 /// How the data path is.
@@ -48,13 +49,30 @@ pub struct DataPathStatus {
     pub conflicts: Vec<String>,
 }
 
-/// Where an endpoint was joined: enough to tell whether that namespace is still there.
+/// Where an endpoint was joined.
 #[derive(Debug)]
 struct Joined {
     network: NetworkId,
-    path: PathBuf,
-    /// Inode of the namespace, 0 when it could not be read.
-    inode: u64,
+    sandbox_key: String,
+    sandbox: Sandbox,
+}
+
+/// What tells whether a sandbox is still there.
+#[derive(Debug, Clone, Copy)]
+enum Sandbox {
+    /// Its namespace; the inode is 0 when it could not be read.
+    Ours { inode: u64 },
+    /// The endpoint's port alone: the engine keeps the namespace where it likes.
+    Engines,
+}
+
+impl Sandbox {
+    fn of(far: &FarEnd) -> Self {
+        match far {
+            FarEnd::Placed(sandbox) => Self::Ours { inode: inode(&sandbox.path) },
+            FarEnd::Handed(HandOver::First | HandOver::Adopted) => Self::Engines,
+        }
+    }
 }
 
 /// The data path's owner.
@@ -66,6 +84,8 @@ pub struct OverlayTask {
     reconcile_every: Duration,
     vanished: mpsc::Sender<Vanished>,
     knowledge: Knowledge,
+    /// The endpoints of an earlier start are joined again.
+    restored: bool,
     joined: BTreeMap<EndpointId, Joined>,
     /// Vanished, and no room yet to tell; at most as many as were joined.
     untold: VecDeque<Vanished>,
@@ -81,13 +101,38 @@ struct Planned {
 
 enum Then {
     Answer(Answer<()>),
+    /// Ports whose failure leaves none published.
+    Publish {
+        network: NetworkId,
+        endpoint: EndpointId,
+        answer: Answer<()>,
+    },
     /// A join that is undone when one of its operations fails.
     Join {
         network: NetworkId,
         endpoint: EndpointId,
         record: Vec<u8>,
+        undo: Undo,
         answer: Answer<Vec<u8>>,
     },
+}
+
+/// How a join that failed is undone in the kernel.
+#[derive(Debug, Clone, Copy)]
+enum Undo {
+    AtOnce,
+    /// By the next reconciliation. What an adoption found is not its own: to take its network down
+    /// would cut off other containers, which are yet to be adopted.
+    Later,
+}
+
+impl Undo {
+    fn of(far: &FarEnd) -> Self {
+        match far {
+            FarEnd::Placed(_) | FarEnd::Handed(HandOver::First) => Self::AtOnce,
+            FarEnd::Handed(HandOver::Adopted) => Self::Later,
+        }
+    }
 }
 
 impl OverlayTask {
@@ -105,6 +150,7 @@ impl OverlayTask {
             reconcile_every,
             vanished,
             knowledge: Knowledge::Partial,
+            restored: false,
             joined: BTreeMap::new(),
             untold: VecDeque::new(),
             status: DataPathStatus::default(),
@@ -121,7 +167,7 @@ impl OverlayTask {
                     let Some(first) = request else { return };
                     self.round(first).await;
                 }
-                () = tokio::time::sleep_until(reconcile_at.into()) => {
+                () = tokio::time::sleep_until(reconcile_at.into()), if self.restored => {
                     let took = self.reconcile().await;
                     reconcile_at = Instant::now() + self.reconcile_every.max(took * OBSERVE_SHARE);
                 }
@@ -138,7 +184,10 @@ impl OverlayTask {
         while let Some(request) = next.take() {
             taken += 1;
             let start = operations.len();
-            let then = self.plan(request);
+            let then = match self.check_adoption(request).await {
+                Some(request) => self.plan(request),
+                None => None,
+            };
             operations.extend(std::iter::from_fn(|| self.planner.poll_output()));
             if let Some(then) = then {
                 planned.push(Planned { operations: start..operations.len(), then });
@@ -159,17 +208,50 @@ impl OverlayTask {
         match (then, failure) {
             (Then::Answer(answer), None) => drop(answer.send(Ok(()))),
             (Then::Answer(answer), Some(error)) => drop(answer.send(Err(refused(error)))),
+            (Then::Publish { answer, .. }, None) => drop(answer.send(Ok(()))),
+            (Then::Publish { network, endpoint, answer }, Some(error)) => {
+                let error = refused(error);
+                self.unpublish(network, endpoint).await;
+                drop(answer.send(Err(error)));
+            }
             (Then::Join { record, answer, .. }, None) => drop(answer.send(Ok(record))),
-            (Then::Join { network, endpoint, answer, .. }, Some(error)) => {
+            (Then::Join { network, endpoint, undo, answer, .. }, Some(error)) => {
                 let error = refused(error);
                 self.joined.remove(&endpoint);
                 if self.planner.leave(network, endpoint).is_ok() {
-                    let undo = std::iter::from_fn(|| self.planner.poll_output()).collect();
-                    self.apply(undo).await;
+                    let operations = std::iter::from_fn(|| self.planner.poll_output()).collect();
+                    match undo {
+                        Undo::AtOnce => drop(self.apply(operations).await),
+                        Undo::Later => {}
+                    }
                 }
                 drop(answer.send(Err(error)));
             }
         }
+    }
+
+    /// Refuses an adoption that finds its port gone, before anything is planned: nothing is made
+    /// that would have to be undone. Returns every other request.
+    async fn check_adoption(&mut self, request: Request) -> Option<Request> {
+        let Request::Join { network, endpoint, far: FarEnd::Handed(HandOver::Adopted), .. } =
+            &request
+        else {
+            return Some(request);
+        };
+        let port = names::port(*endpoint);
+        match self.executor.has_link(&names::namespace(*network), &port).await {
+            Ok(false) => {}
+            Ok(true) => return Some(request),
+            Err(error) => {
+                // The operation itself will say what is wrong.
+                tracing::warn!(%error, "port was not looked for");
+                return Some(request);
+            }
+        }
+        if let Request::Join { answer, .. } = request {
+            drop(answer.send(Err(netlink_error(&NetlinkError::HandedGone(port)).into())));
+        }
+        None
     }
 
     /// Plans one request; `None` when it is answered already or needs no answer.
@@ -190,45 +272,94 @@ impl OverlayTask {
                 let result = self.planner.delete_endpoint(network, endpoint);
                 settle(result.map_err(plan_error), answer)
             }
-            Request::Join { network, endpoint, sandbox, answer } => {
-                let path = sandbox.path.clone();
-                match self.planner.join(network, endpoint, sandbox) {
+            Request::Join { network, endpoint, sandbox_key, far, answer } => {
+                let sandbox = Sandbox::of(&far);
+                let undo = Undo::of(&far);
+                match self.planner.join(network, endpoint, far) {
                     Ok(record) => {
-                        let inode = inode(&path);
-                        self.joined.insert(endpoint, Joined { network, path, inode });
-                        Some(Then::Join { network, endpoint, record, answer })
+                        self.joined.insert(endpoint, Joined { network, sandbox_key, sandbox });
+                        Some(Then::Join { network, endpoint, record, undo, answer })
                     }
-                    Err(error) => {
-                        drop(answer.send(Err(plan_error(error))));
-                        None
-                    }
+                    Err(error) => refuse(plan_error(error), answer),
                 }
             }
             Request::Leave { network, endpoint, answer } => {
                 self.joined.remove(&endpoint);
                 settle(self.planner.leave(network, endpoint).map_err(plan_error), answer)
             }
-            Request::Event { event, network, key, value } => {
-                let event = match event {
-                    EventType::Create => Event::Create,
-                    EventType::Update => Event::Update,
-                    EventType::Delete => Event::Delete,
-                };
-                if let Err(refusal) =
-                    self.planner.event_notify(event, network, PEER_TABLE, &key, &value)
-                {
-                    tracing::debug!(%refusal, %network, key, "peer record refused");
+            Request::Publish { network, endpoint, bindings, answer } => {
+                match self.publish(network, endpoint, &bindings) {
+                    Ok(()) => Some(Then::Publish { network, endpoint, answer }),
+                    Err(error) => refuse(error, answer),
                 }
+            }
+            Request::Unpublish { network, endpoint, answer } => {
+                settle(self.planner.unpublish(network, endpoint).map_err(plan_error), answer)
+            }
+            Request::Published { network, endpoint, answer } => {
+                let published = self.planner.published(network, endpoint);
+                let published = published.map(|ports| ports.iter().copied().collect());
+                drop(answer.send(published.map_err(plan_error)));
+                None
+            }
+            Request::Event { event, network, key, value } => {
+                self.hear(event, network, &key, &value);
                 None
             }
             Request::Synced { complete } => {
                 self.knowledge = if complete { Knowledge::Complete } else { Knowledge::Partial };
                 None
             }
+            Request::Restored => {
+                self.restored = true;
+                None
+            }
             Request::Status { answer } => {
                 drop(answer.send(self.describe()));
                 None
             }
+        }
+    }
+
+    fn hear(&mut self, event: EventType, network: NetworkId, key: &str, value: &[u8]) {
+        let event = match event {
+            EventType::Create => Event::Create,
+            EventType::Update => Event::Update,
+            EventType::Delete => Event::Delete,
+        };
+        if let Err(refusal) = self.planner.event_notify(event, network, PEER_TABLE, key, value) {
+            tracing::debug!(%refusal, %network, key, "peer record refused");
+        }
+    }
+
+    /// Chooses ports of the host and plans what leads them to an endpoint. A refusal changes
+    /// nothing.
+    fn publish(
+        &mut self,
+        network: NetworkId,
+        endpoint: EndpointId,
+        bindings: &[PortBinding],
+    ) -> Result<(), DriverError> {
+        if bindings.is_empty() {
+            return self.planner.unpublish(network, endpoint).map_err(plan_error);
+        }
+        let own = self.planner.publishable(network, endpoint).map_err(plan_error)?;
+        let requests = bindings.iter().map(|binding| binding.request(endpoint, &own));
+        let requests = requests.collect::<Result<Vec<_>, Error>>()?;
+        let wanted = requests.iter().map(|request| request.addresses.len()).sum();
+        if wanted > PUBLISHED_MAX {
+            return Err(plan_error(PlanError::TooManyPorts(endpoint, wanted)));
+        }
+        let ports = self.executor.choose_ports(endpoint, &requests);
+        let ports = ports.map_err(|error| netlink_error(&error))?;
+        self.planner.publish(network, endpoint, &ports).map_err(plan_error)
+    }
+
+    /// Leads nothing to an endpoint whose ports could not be published.
+    async fn unpublish(&mut self, network: NetworkId, endpoint: EndpointId) {
+        if self.planner.unpublish(network, endpoint).is_ok() {
+            let operations = std::iter::from_fn(|| self.planner.poll_output()).collect();
+            self.apply(operations).await;
         }
     }
 
@@ -273,25 +404,31 @@ impl OverlayTask {
         took
     }
 
-    /// Takes endpoints out of sandboxes that are gone: their port is gone with them, and their
-    /// path leads nowhere or to another namespace.
+    /// Takes endpoints out of sandboxes that are gone: their port is gone with them, and the path
+    /// of a sandbox that we put it into leads nowhere or to another namespace. No request is
+    /// served between the observation and this, so whoever is joined was when it was made.
     async fn leave_vanished(&mut self, observed: &Observed) {
-        let ports: std::collections::BTreeSet<_> = observed
+        let ports: BTreeSet<_> = observed
             .namespaces
             .values()
             .flat_map(|namespace| namespace.ports.keys().map(String::as_str))
             .collect();
+        let handed: BTreeSet<_> =
+            self.planner.vanished(observed).into_iter().map(|(_, endpoint)| endpoint).collect();
         let gone: Vec<_> = self
             .joined
             .iter()
-            .filter(|(endpoint, joined)| {
-                !ports.contains(weft_overlay::names::port(**endpoint).as_str())
-                    && (joined.inode == 0 || inode(&joined.path) != joined.inode)
+            .filter(|(endpoint, joined)| match joined.sandbox {
+                Sandbox::Ours { inode: before } => {
+                    !ports.contains(names::port(**endpoint).as_str())
+                        && (before == 0 || inode(joined.sandbox_key.as_ref()) != before)
+                }
+                Sandbox::Engines => handed.contains(*endpoint),
             })
             .map(|(endpoint, joined)| Vanished {
                 network: joined.network,
                 endpoint: *endpoint,
-                path: joined.path.clone(),
+                sandbox_key: joined.sandbox_key.clone(),
             })
             .collect();
         for vanished in gone {
@@ -336,11 +473,13 @@ impl OverlayTask {
 fn settle(result: Result<(), DriverError>, answer: Answer<()>) -> Option<Then> {
     match result {
         Ok(()) => Some(Then::Answer(answer)),
-        Err(error) => {
-            drop(answer.send(Err(error)));
-            None
-        }
+        Err(error) => refuse(error, answer),
     }
+}
+
+fn refuse<T>(error: DriverError, answer: Answer<T>) -> Option<Then> {
+    drop(answer.send(Err(error)));
+    None
 }
 
 fn inode(path: &std::path::Path) -> u64 {
@@ -348,5 +487,11 @@ fn inode(path: &std::path::Path) -> u64 {
 }
 
 fn netlink_error(error: &NetlinkError) -> Error {
-    Error::internal(error)
+    if matches!(error, NetlinkError::HandedGone(_)) {
+        Error::not_found(error)
+    } else if matches!(error, NetlinkError::PortTaken { .. }) {
+        Error::forbidden(error)
+    } else {
+        Error::internal(error)
+    }
 }

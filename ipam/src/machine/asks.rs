@@ -7,9 +7,10 @@ use weft_api::NodeId;
 
 use super::Ipam;
 use super::requests::{Job, Wait};
+use crate::allocation::Kind;
 use crate::error::{Error, Shortage};
 use crate::interval::width;
-use crate::message::{AskWant, Message, Refusal, TransferId, Urgency};
+use crate::message::{AskWant, Claim, Message, Refusal, TransferId, Urgency};
 use crate::ranges::Ranges;
 use crate::space::Space;
 
@@ -30,6 +31,12 @@ pub(super) struct Target {
 pub(super) enum Span {
     Exact(u128),
     Ranges(Vec<(u128, u128)>),
+    /// One address, to be held by its owner, which keeps it.
+    Held {
+        at: u128,
+        kind: Kind,
+        claim: Claim,
+    },
 }
 
 /// An ask under way.
@@ -102,20 +109,12 @@ impl Ipam {
 
     fn next_donor(&self, target: &Target, tried: &BTreeSet<NodeId>) -> Next {
         match &target.span {
-            Span::Exact(at) => {
-                let owner = self.pools.get(&target.space).and_then(|pool| pool.owner(*at));
-                match owner {
-                    None => Next::Nobody,
-                    Some(owner) if owner == self.node => Next::Nobody,
-                    Some(owner) if self.alive.contains(&owner) && !tried.contains(&owner) => {
-                        Next::Donor(owner)
-                    }
-                    Some(owner) => {
-                        let address = target.space.show(*at);
-                        Next::Fail(Error::OwnerAway { address, owner })
-                    }
-                }
+            Span::Exact(at) => self.holder(target.space, *at, tried),
+            // The request looks again, and this node holds the address itself.
+            Span::Held { at, .. } if target.is_replay() && self.is_away(target.space, *at) => {
+                Next::Nobody
             }
+            Span::Held { at, .. } => self.holder(target.space, *at, tried),
             Span::Ranges(ranges) => {
                 let owned = self.owned_by_others(target.space, ranges);
                 let live = owned
@@ -129,6 +128,24 @@ impl Ipam {
                 }
             }
         }
+    }
+
+    /// The one who can be asked for a certain integer: its owner.
+    fn holder(&self, space: Space, at: u128, tried: &BTreeSet<NodeId>) -> Next {
+        let owner = self.pools.get(&space).and_then(|pool| pool.owner(at));
+        match owner.filter(|&owner| owner != self.node) {
+            None => Next::Nobody,
+            Some(owner) if self.alive.contains(&owner) && !tried.contains(&owner) => {
+                Next::Donor(owner)
+            }
+            Some(owner) => Next::Fail(Error::OwnerAway { address: space.show(at), owner }),
+        }
+    }
+
+    /// Whether an integer has an owner who is not alive.
+    pub(super) fn is_away(&self, space: Space, at: u128) -> bool {
+        let owner = self.pools.get(&space).and_then(|pool| pool.owner(at));
+        owner.is_some_and(|owner| owner != self.node && !self.alive.contains(&owner))
     }
 
     /// Whether anybody alive could be asked.
@@ -171,14 +188,19 @@ impl Ipam {
         let Some(ask) = self.asks.get_mut(target) else { return };
         ask.tries += 1;
         ask.next = now + self.config.ask_timeout;
+        let (to, id, subject) = (ask.donor, ask.id, target.space.subject());
         let want = match &target.span {
             Span::Exact(at) => AskWant::Exact(*at),
             Span::Ranges(ranges) => {
                 AskWant::Block { ranges: ranges.clone(), need, last, urgency: ask.urgency }
             }
+            Span::Held { at, kind, claim } => {
+                let (at, kind, claim) = (*at, kind.clone(), *claim);
+                let after = self.pools.get(&target.space).map_or(0, |pool| pool.generation(at));
+                return self.send(to, &Message::Hold { id, subject, at, kind, claim, after });
+            }
         };
-        let (to, id) = (ask.donor, ask.id);
-        self.send(to, &Message::Ask { id, subject: target.space.subject(), want });
+        self.send(to, &Message::Ask { id, subject, want });
     }
 
     pub(super) fn on_grant(&mut self, id: TransferId, subject: &[u8], delta: &[u8], now: Instant) {
@@ -221,13 +243,17 @@ impl Ipam {
         }
         let Some(target) = self.asked(id, space) else { return };
         let Some(ask) = self.asks.get_mut(&target).filter(|ask| ask.donor == from) else { return };
+        // It will be ready soon, or dead: the ask is repeated until either is known.
+        if refusal == Refusal::NotReady && target.is_replay() {
+            return;
+        }
         ask.tried.insert(from);
         match (refusal, &target.span) {
-            (Refusal::InUse, Span::Exact(_)) => {
+            (Refusal::InUse, Span::Exact(_) | Span::Held { .. }) => {
                 self.asks.remove(&target);
                 self.conclude(&target, &Error::IpAlreadyAllocated);
             }
-            (Refusal::Resting(left_ms), Span::Exact(_)) => {
+            (Refusal::Resting(left_ms), Span::Exact(_) | Span::Held { .. }) => {
                 self.asks.remove(&target);
                 self.conclude(&target, &Error::Resting(Duration::from_millis(left_ms)));
             }
@@ -243,7 +269,7 @@ impl Ipam {
             self.asks.iter().filter(|(_, ask)| ask.next <= now).map(|(t, _)| t.clone()).collect();
         for target in due {
             let Some(ask) = self.asks.get_mut(&target) else { continue };
-            if ask.tries < TRIES_MAX {
+            if ask.tries < TRIES_MAX || target.is_replay() {
                 self.send_ask(&target, now);
                 continue;
             }
@@ -274,7 +300,7 @@ impl Ipam {
     pub(super) fn unanswered(&self, target: &Target, job: &Job) -> Error {
         match (&target.span, job) {
             (Span::Ranges(ranges), _) => self.shortage(target, ranges),
-            (Span::Exact(at), Job::Address(_) | Job::Block { .. }) => {
+            (Span::Exact(at) | Span::Held { at, .. }, Job::Address(_) | Job::Block { .. }) => {
                 let owner = self.asks.get(target).map_or(self.node, |ask| ask.donor);
                 Error::OwnerAway { address: target.space.show(*at), owner }
             }
@@ -286,9 +312,15 @@ impl Ipam {
         self.fail_waiting(|waiting| waiting.waits_for(target), error);
     }
 
-    fn asked(&self, id: TransferId, space: Space) -> Option<Target> {
+    pub(super) fn asked(&self, id: TransferId, space: Space) -> Option<Target> {
         let mut asks = self.asks.iter();
         asks.find(|(target, ask)| ask.id == id && target.space == space).map(|(t, _)| t.clone())
+    }
+}
+
+impl Target {
+    fn is_replay(&self) -> bool {
+        matches!(&self.span, Span::Held { claim: Claim::Replay, .. })
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::Ipam;
 use crate::allocation::Kind;
+use crate::pool::Pool;
 use crate::request::Purpose;
 use crate::space::Space;
 
@@ -12,14 +13,23 @@ impl Ipam {
     pub fn purpose(&self, space: Space, address: IpAddr) -> Option<Purpose> {
         let pool = self.pools.get(&space)?;
         let at = space.offset(address)?;
-        if let Some(endpoint) = pool.endpoint(at) {
-            return Some(Purpose::Endpoint(endpoint));
-        }
-        Some(match pool.allocation(at)?.held()? {
-            Kind::Gateway => Purpose::Gateway,
-            Kind::Auxiliary(name) => Purpose::Auxiliary(name.clone()),
-            Kind::Swarm => Purpose::Swarm,
-        })
+        let endpoint = pool.endpoint(at).map(Purpose::Endpoint);
+        endpoint.or_else(|| pool.held(at).map(purpose_of))
+    }
+
+    /// What the cluster knows an address to be allocated for without an endpoint, also where an
+    /// endpoint of this node is bound to it: `Some(Purpose::Swarm)` where a Swarm leader has it.
+    pub fn allocation(&self, space: Space, address: IpAddr) -> Option<Purpose> {
+        let at = space.offset(address)?;
+        self.pools.get(&space)?.held(at).map(purpose_of)
+    }
+
+    /// All allocations of a space without an endpoint, whoever owns the addresses; by address.
+    pub fn allocations(&self, space: Space) -> Vec<(IpAddr, Purpose)> {
+        let allocated = self.pools.get(&space).into_iter().flat_map(Pool::allocated);
+        allocated
+            .filter_map(|(at, a)| Some((space.address(at)?.ip(), purpose_of(a.held()?))))
+            .collect()
     }
 
     /// All addresses bound to endpoints of this node.
@@ -33,5 +43,13 @@ impl Ipam {
                 })
             })
             .collect()
+    }
+}
+
+fn purpose_of(kind: &Kind) -> Purpose {
+    match kind {
+        Kind::Gateway => Purpose::Gateway,
+        Kind::Auxiliary(name) => Purpose::Auxiliary(name.clone()),
+        Kind::Swarm => Purpose::Swarm,
     }
 }

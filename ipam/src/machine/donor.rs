@@ -46,10 +46,9 @@ impl Ipam {
         }
         match self.choose(space, want, now) {
             Ok(piece) => self.grant(from, id, space, piece),
-            Err(refusal) => {
-                let delta = self.whereabouts(space, refusal);
+            Err((refusal, at)) => {
+                let delta = self.whereabouts(space, at);
                 let subject = subject.to_vec();
-                let refusal = refusal.0;
                 self.send(from, &Message::Refuse { id, subject, refusal, delta });
             }
         }
@@ -147,8 +146,8 @@ impl Ipam {
     }
 
     /// Who owns what was asked of this node by mistake.
-    fn whereabouts(&self, space: Space, refusal: (Refusal, Option<u128>)) -> Option<Vec<u8>> {
-        let at = refusal.1?;
+    pub(super) fn whereabouts(&self, space: Space, at: Option<u128>) -> Option<Vec<u8>> {
+        let at = at?;
         let mark = self.pools.get(&space)?.marks.get(at)?;
         let mut delta = IntervalMap::default();
         delta.set(at, at, *mark);

@@ -50,15 +50,7 @@ impl Ipam {
             Allocation::Live { .. } if self.is_forgotten(space) => {
                 self.drop_fact(FactKind::Allocation, subject.to_vec());
             }
-            Allocation::Live { released, .. } => {
-                let pool = self.pool_mut(space)?;
-                if pool.set_allocation(at, allocation) && released && !pool.ours(at, at).is_empty()
-                {
-                    self.start_rest(space, at, at, Cause::Released, now);
-                }
-                self.end_release(space, at);
-                self.retry_space(space, now);
-            }
+            Allocation::Live { .. } => self.take_allocation(space, at, allocation, now),
         }
         Some(())
     }

@@ -159,24 +159,6 @@ impl Ipam {
         founded
     }
 
-    /// Binds an address of this node's without an endpoint, for every node to see.
-    pub(super) fn hold(&mut self, space: Space, at: u128, kind: Kind) {
-        let Some(pool) = self.pools.get_mut(&space) else { return };
-        let generation = pool.allocation(at).map_or(0, Allocation::generation).saturating_add(1);
-        let allocation = Allocation::Live { generation, released: false, kind };
-        self.write_allocation(space, at, allocation);
-    }
-
-    pub(super) fn write_allocation(&mut self, space: Space, at: u128, allocation: Allocation) {
-        let Some(pool) = self.pools.get_mut(&space) else { return };
-        self.out.push_back(Output::Fact {
-            kind: FactKind::Allocation,
-            subject: allocation_subject(&space, at),
-            delta: allocation.encode(),
-        });
-        pool.set_allocation(at, allocation);
-    }
-
     /// What networks in force use of a shared space.
     pub(super) fn blocked_of(&self, space: Space) -> IntervalSet {
         let mut blocked = IntervalSet::default();

@@ -9,7 +9,7 @@ use super::asks::{Span, Target};
 use super::{Ipam, Phase};
 use crate::allocation::{Kind, NAME_BYTES_MAX};
 use crate::error::Error;
-use crate::message::Urgency;
+use crate::message::{Claim, Urgency};
 use crate::output::Output;
 use crate::pool::{Cause, Pool, Rest};
 use crate::record::Bound;
@@ -188,20 +188,36 @@ impl Ipam {
         let Some(pool) = self.pools.get(&request.space).filter(|p| !p.marks.is_empty()) else {
             return Attempt::Wait(Wait::Hold(Error::BadPool));
         };
-        let existing = match &request.purpose {
-            Purpose::Endpoint(endpoint) => pool.of_endpoint(*endpoint),
-            Purpose::Gateway | Purpose::Auxiliary(_) | Purpose::Swarm => {
-                Kind::of(&request.purpose).and_then(|kind| pool.of_kind(&kind))
-            }
+        let kind = Kind::of(&request.purpose);
+        let existing = match (&request.purpose, &kind) {
+            (Purpose::Endpoint(endpoint), _) => pool.of_endpoint(*endpoint),
+            (_, Some(kind)) => pool.of_kind(kind),
+            (_, None) => None,
         };
-        let found = match request.want {
-            Want::Exact(address) => match self.exact(pool, address, request, existing, now) {
-                Ok(at) => at,
-                Err(attempt) => return attempt,
-            },
-            Want::First | Want::Serial if existing.is_some() => existing,
-            Want::First => pool.first_free(dynamic.0, dynamic.1),
-            Want::Serial => pool.next_free(dynamic.0, dynamic.1),
+        let found = match (request.want, kind) {
+            (Want::Exact(address), Some(kind)) => {
+                return self.attempt_hold(request.space, address, kind, Claim::Exact, now);
+            }
+            (Want::Replay(address), Some(kind)) => {
+                let claim = if kind == Kind::Swarm { Claim::Replay } else { Claim::Exact };
+                return self.attempt_hold(request.space, address, kind, claim, now);
+            }
+            (Want::Exact(address) | Want::Replay(address), None) => {
+                match self.exact(pool, address, request.space, existing, now) {
+                    Ok(at) => at,
+                    Err(attempt) => return attempt,
+                }
+            }
+            (Want::First | Want::Serial, _) if existing.is_some() => existing,
+            // One place for all who ask, so that its owner decides between them.
+            (Want::First | Want::Serial, Some(Kind::Gateway)) => {
+                let first = request.space.address(request.space.usable().0);
+                let Some(first) = first else { return Attempt::Done(Err(Error::NoIpReturned)) };
+                let (space, kind) = (request.space, Kind::Gateway);
+                return self.attempt_hold(space, first.ip(), kind, Claim::Exact, now);
+            }
+            (Want::First, _) => pool.first_free(dynamic.0, dynamic.1),
+            (Want::Serial, _) => pool.next_free(dynamic.0, dynamic.1),
         };
         match found {
             Some(at) => Attempt::Done(self.bind(request, at, existing)),
@@ -236,27 +252,23 @@ impl Ipam {
         space.address(at).map(Granted::Address).ok_or(Error::NoIpReturned)
     }
 
-    /// Judges an explicit request: the address to bind or already bound, or how it ends or waits.
+    /// Judges an endpoint's explicit request: the address to bind or already bound, or how it ends
+    /// or waits.
     fn exact(
         &self,
         pool: &Pool,
         address: IpAddr,
-        request: &Request,
+        space: Space,
         existing: Option<u128>,
         now: Instant,
     ) -> Result<Option<u128>, Attempt> {
         let refused = |error| Err(Attempt::Done(Err(error)));
-        let space = request.space;
         let Some(at) = space.offset(address) else { return refused(Error::IpOutOfRange) };
         if existing == Some(at) {
             return Ok(Some(at));
         }
         let (low, high) = space.usable();
-        let held = pool.allocation(at).and_then(|a| a.held());
-        if request.purpose == Purpose::Swarm && held == Some(&Kind::Swarm) {
-            return Ok(Some(at));
-        }
-        let taken = held.is_some() || pool.endpoint(at).is_some();
+        let taken = pool.held(at).is_some() || pool.endpoint(at).is_some();
         if taken || existing.is_some() || !(low..=high).contains(&at) {
             return refused(Error::IpAlreadyAllocated);
         }

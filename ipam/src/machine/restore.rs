@@ -11,7 +11,7 @@ use crate::error::RestoreError;
 use crate::output::FactKind;
 use crate::pool::Pool;
 use crate::ranges::Ranges;
-use crate::record::{Bound, Donation, Key, parse_at};
+use crate::record::{Bound, Cursor, Donation, Key, parse_at};
 use crate::space::Space;
 
 impl Ipam {
@@ -123,6 +123,11 @@ impl Ipam {
                 let generation = codec::decode(value)?;
                 let release = Release { generation, next: now, tries: 0 };
                 self.releases.insert((space, at), release);
+            }
+            Key::Cursor(space) => {
+                let cursor: Cursor = codec::decode(value)?;
+                self.stamp = self.stamp.max(cursor.stamp);
+                self.restored_pool(space).restore_cursor(cursor);
             }
         }
         Some(())

@@ -2,6 +2,8 @@
 
 mod addresses;
 mod cluster;
+mod leaders;
 mod networks;
 mod schedules;
 mod simulation;
+mod swarm;

@@ -68,6 +68,8 @@ pub(super) struct Cluster {
     /// Who holds what, by the durable records of all nodes.
     holders: BTreeMap<(Space, u128), (usize, EndpointId)>,
     released: BTreeMap<(Space, u128), Instant>,
+    /// What may be bound to no endpoint.
+    pub(super) in_use: BTreeSet<(Space, u128)>,
     /// Who was granted which block.
     pub(super) blocks: BTreeMap<Block, usize>,
 }
@@ -143,6 +145,7 @@ impl Cluster {
             alarms: Vec::new(),
             holders: BTreeMap::new(),
             released: BTreeMap::new(),
+            in_use: BTreeSet::new(),
             blocks: BTreeMap::new(),
         };
         for i in 0..n {
@@ -430,6 +433,7 @@ impl Cluster {
                         .get(&(space, at))
                         .is_none_or(|released| self.now >= *released + Duration::from_secs(60));
                     assert!(rested, "{} is bound before it has rested", space.show(at));
+                    assert!(!self.in_use.contains(&(space, at)), "{} is taken", space.show(at));
                 }
                 None => {
                     self.holders.remove(&(space, at));
