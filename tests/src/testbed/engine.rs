@@ -69,7 +69,7 @@ impl Engine {
                 place("--config-file=", "daemon.json"),
                 format!("--cgroup-parent=/{}", self.cgroup),
             ])
-            .args(["--storage-driver=vfs", "--exec-opt=native.cgroupdriver=cgroupfs"])
+            .args(["--storage-driver=vfs", "--exec-opt=native.cgroupdriver=cgroupfs", "--log-level=warn"])
             .args(more);
         let log = File::options().create(true).append(true).open(self.directory.join("log"));
         self.process = Some(Process::spawn_in(self.entrance, &command, log.expect("a log file")));
