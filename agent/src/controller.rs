@@ -74,8 +74,8 @@ pub struct Controller {
     foreign: foreign::Foreign,
     /// Wakes whoever waits for a network to be defined.
     defined: Notify,
-    /// Wakes whoever lets claims of addresses expire.
-    claimed: Notify,
+    /// Wakes whoever cleans up behind engines.
+    engines: Notify,
     started: Instant,
 }
 
@@ -99,7 +99,7 @@ impl Controller {
             leaving: Leaving::default(),
             foreign: foreign::Foreign::default(),
             defined: Notify::new(),
-            claimed: Notify::new(),
+            engines: Notify::new(),
             started: now,
         }
     }

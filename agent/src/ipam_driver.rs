@@ -224,8 +224,8 @@ impl Ipam for WeftIpam {
         Ok((self.granted(request).await?, BTreeMap::new()))
     }
 
-    /// Ends the binding to an endpoint of this node and nothing else: the contract names no purpose,
-    /// and what a leader or another node allocated must not end with an endpoint.
+    /// Ends the binding to an endpoint of this node and nothing else: the contract names no
+    /// purpose, and what a leader or another node allocated must not end with an endpoint.
     async fn release_address(&self, pool_id: &str, address: IpAddr) -> Result<(), IpamError> {
         let space = pool_id.parse::<PoolId>()?.space_of(address)?;
         self.core

@@ -17,12 +17,15 @@ use weft_api::driver::{
 };
 use weft_api::error::Error;
 use weft_api::{Definition, EndpointId, Mac, NetworkId};
+use weft_overlay::publish::PublishedPort;
 use weft_overlay::{Addresses, FarEnd, PEER_TABLE, PlanError, names};
 
 pub mod options;
+pub mod portmap;
 pub mod task;
 
 use options::{definition_from, far_end_from, stamp_from};
+use portmap::PortBinding;
 pub use task::{DataPathStatus, OverlayTask, Vanished};
 
 /// The type of networks it serves.
@@ -67,6 +70,22 @@ pub(crate) enum Request {
         network: NetworkId,
         endpoint: EndpointId,
         answer: Answer<()>,
+    },
+    Publish {
+        network: NetworkId,
+        endpoint: EndpointId,
+        bindings: Vec<PortBinding>,
+        answer: Answer<()>,
+    },
+    Unpublish {
+        network: NetworkId,
+        endpoint: EndpointId,
+        answer: Answer<()>,
+    },
+    Published {
+        network: NetworkId,
+        endpoint: EndpointId,
+        answer: Answer<Vec<PublishedPort>>,
     },
     Event {
         event: EventType,
@@ -208,10 +227,15 @@ impl Driver for OverlayDriver {
 
     async fn endpoint_oper_info(
         &self,
-        _nid: NetworkId,
-        _eid: EndpointId,
+        nid: NetworkId,
+        eid: EndpointId,
     ) -> Result<Options, DriverError> {
-        Ok(Options::new())
+        let published =
+            self.ask(|answer| Request::Published { network: nid, endpoint: eid, answer }).await?;
+        if published.is_empty() {
+            return Ok(Options::new());
+        }
+        Ok(Options::from([(portmap::PORT_MAP.to_owned(), portmap::to_value(&published))]))
     }
 
     async fn join(
@@ -245,20 +269,21 @@ impl Driver for OverlayDriver {
 
     async fn program_external_connectivity(
         &self,
-        _nid: NetworkId,
-        _eid: EndpointId,
-        _options: &Options,
+        nid: NetworkId,
+        eid: EndpointId,
+        options: &Options,
     ) -> Result<(), DriverError> {
-        // The way out is a part of the network, made with it.
-        Ok(())
+        // The way out is a part of the network, made with it; ports are an endpoint's.
+        let bindings = portmap::bindings_from(options)?;
+        self.ask(|answer| Request::Publish { network: nid, endpoint: eid, bindings, answer }).await
     }
 
     async fn revoke_external_connectivity(
         &self,
-        _nid: NetworkId,
-        _eid: EndpointId,
+        nid: NetworkId,
+        eid: EndpointId,
     ) -> Result<(), DriverError> {
-        Ok(())
+        self.ask(|answer| Request::Unpublish { network: nid, endpoint: eid, answer }).await
     }
 
     async fn event_notify(
@@ -325,7 +350,8 @@ pub(crate) fn plan_error(error: PlanError) -> DriverError {
         | PlanError::AddressIsGateway(_)
         | PlanError::AddressTaken { .. }
         | PlanError::MacTaken { .. }
-        | PlanError::InterfaceTaken { .. }) => Error::forbidden(error).into(),
+        | PlanError::InterfaceTaken { .. }
+        | PlanError::NoWayOut(_)) => Error::forbidden(error).into(),
         error @ (PlanError::NoSubnet(_)
         | PlanError::PoolsOverlap(..)
         | PlanError::GatewayOutside { .. }
@@ -336,6 +362,8 @@ pub(crate) fn plan_error(error: PlanError) -> DriverError {
         | PlanError::TwoSegments(..)
         | PlanError::WrongFamily(_)
         | PlanError::BadMac(_)
-        | PlanError::BadInterfaceName(_)) => Error::invalid_parameter(error).into(),
+        | PlanError::BadInterfaceName(_)
+        | PlanError::CannotPublish { .. }
+        | PlanError::TooManyPorts(..)) => Error::invalid_parameter(error).into(),
     }
 }

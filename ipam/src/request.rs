@@ -36,8 +36,8 @@ pub enum Purpose {
     Gateway,
     /// Set aside under a name (libnetwork's auxiliary addresses); at most 128 bytes.
     Auxiliary(String),
-    /// Allocated by a Swarm leader for a task or VIP that runs anywhere. Each request is for one more
-    /// address, unless it names one that Swarm has.
+    /// Allocated by a Swarm leader for a task or VIP that runs anywhere. Each request is for one
+    /// more address, unless it names one that Swarm has.
     Swarm,
 }
 

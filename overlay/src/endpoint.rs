@@ -1,5 +1,6 @@
 //! An endpoint of this node: its addresses, and the sandbox it is joined to.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use crate::error::PlanError;
 use crate::names;
 use crate::op::{HandOver, Route};
 use crate::peer_db::{Peer, SegmentIndex};
+use crate::publish::PublishedPort;
 use crate::record::PeerRecord;
 use crate::segment::Pool;
 
@@ -90,6 +92,8 @@ pub(crate) struct Endpoint {
     pub(crate) peer: Peer,
     /// Where it is joined to, if it is.
     pub(crate) far: Option<FarEnd>,
+    /// Ports of the host that lead to it; none while it is not joined.
+    pub(crate) published: BTreeSet<PublishedPort>,
     v4: Option<Pool>,
     v6: Option<Pool>,
 }
@@ -120,6 +124,7 @@ impl Endpoint {
         Ok(Self {
             peer: Peer { segment, v4, v6, mac, vtep, stamp, replaces },
             far: None,
+            published: BTreeSet::new(),
             v4: place_v4.map(|p| p.1),
             v6: place_v6.map(|p| p.1),
         })

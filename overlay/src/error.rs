@@ -116,6 +116,21 @@ pub enum PlanError {
         /// Who has it.
         by: EndpointId,
     },
+    /// A port is to be published of an endpoint that nothing leads to from outside: its network is
+    /// internal, or has no gateway.
+    #[error("network {0} has no way out, so no port of its endpoints can be published")]
+    NoWayOut(NetworkId),
+    /// The endpoint has no address to lead to, of the family of the host's address.
+    #[error("endpoint {endpoint} has no address that can be published at {address}")]
+    CannotPublish {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The host's address.
+        address: IpAddr,
+    },
+    /// More than [`crate::publish::PUBLISHED_MAX`].
+    #[error("endpoint {0} would publish {1} ports, which are too many")]
+    TooManyPorts(EndpointId, usize),
     /// The name is not one Linux gives an interface.
     #[error("`{0}` cannot name an interface: 1 to 15 bytes without slash, colon or space")]
     BadInterfaceName(String),

@@ -3,16 +3,17 @@
 //! It keeps the promises of [`crate::op`] that the planner relies on, and refuses what Linux
 //! refuses. One contract suite runs on it and on the real data plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use weft_api::Vni;
+use weft_api::{EndpointId, Vni};
 
 use crate::names;
 use crate::observed::{Observed, ObservedNamespace, ObservedPort, ObservedVxlan};
 use crate::op::{
     Bridge, EndpointLink, FdbEntry, HandOver, HandedLink, KernelOp, Neighbour, Place, Vxlan, WayOut,
 };
+use crate::publish::PublishedPort;
 
 /// Why the fake kernel refuses, as Linux would.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum FakeError {
     /// The sandbox has an interface of that name.
     #[error("interface {0} exists in the sandbox")]
     InterfaceExists(String),
+    /// A port of the host leads to another endpoint.
+    #[error("port {0} is taken")]
+    PortTaken(PublishedPort),
     /// The pair that is to be adopted is not there.
     #[error("port {0} is gone")]
     HandedGone(String),
@@ -57,6 +61,7 @@ pub struct FakeKernel {
     handed: BTreeMap<(String, String), Handed>,
     /// Ways out by the name of the host's end; the namespace is where the other end is.
     ways: BTreeMap<String, (String, WayOut)>,
+    published: BTreeMap<EndpointId, BTreeSet<PublishedPort>>,
 }
 
 impl FakeKernel {
@@ -86,6 +91,11 @@ impl FakeKernel {
             KernelOp::EnsureWayOut { namespace, way } => self.ensure_way_out(namespace, way),
             KernelOp::RemoveWayOut { way, .. } => {
                 self.remove_way_out(&way.host_link);
+                Ok(())
+            }
+            KernelOp::EnsurePublished { endpoint, ports } => self.publish(*endpoint, ports),
+            KernelOp::RemovePublished { endpoint } => {
+                self.published.remove(endpoint);
                 Ok(())
             }
             KernelOp::RemoveLink { place, name } => {
@@ -130,7 +140,8 @@ impl FakeKernel {
         let host_links = self.ways.keys().filter(|name| names::is_ours(name)).cloned().collect();
         let waiting = self.handed.values().filter(|pair| pair.taken.is_none());
         let handed = waiting.map(|pair| pair.host_link.clone()).collect();
-        Observed { namespaces: self.namespaces.clone(), host_links, handed }
+        let published = self.published.clone();
+        Observed { namespaces: self.namespaces.clone(), host_links, handed, published }
     }
 
     /// A container engine moves a far end from the host into a sandbox, and sets it up there.
@@ -246,6 +257,20 @@ impl FakeKernel {
         Ok(())
     }
 
+    fn publish(
+        &mut self,
+        endpoint: EndpointId,
+        ports: &BTreeSet<PublishedPort>,
+    ) -> Result<(), FakeError> {
+        let others = self.published.iter().filter(|(id, _)| **id != endpoint);
+        let held: BTreeSet<_> = others.flat_map(|(_, ports)| ports).collect();
+        if let Some(taken) = ports.iter().find(|port| held.iter().any(|h| clash(h, port))) {
+            return Err(FakeError::PortTaken(*taken));
+        }
+        self.published.insert(endpoint, ports.clone());
+        Ok(())
+    }
+
     fn ensure_way_out(&mut self, namespace: &str, way: &WayOut) -> Result<(), FakeError> {
         self.namespace(namespace)?.way_out = Some(way.network_link.clone());
         self.ways.insert(way.host_link.clone(), (namespace.to_owned(), way.clone()));
@@ -326,6 +351,15 @@ impl ObservedVxlan {
         }
         self.neighbours.insert(entry.clone());
     }
+}
+
+/// Both want the same port of the same address.
+fn clash(a: &PublishedPort, b: &PublishedPort) -> bool {
+    let all = |a: &PublishedPort, b: &PublishedPort| {
+        a.host.is_unspecified() && a.host.is_ipv4() == b.host.is_ipv4()
+    };
+    (a.protocol, a.host_port) == (b.protocol, b.host_port)
+        && (a.host == b.host || all(a, b) || all(b, a))
 }
 
 fn is_at(link: &EndpointLink, sandbox: &Path) -> bool {

@@ -72,6 +72,7 @@ pub mod observed;
 pub mod op;
 mod peer_db;
 mod planner;
+pub mod publish;
 mod reconcile;
 mod record;
 mod segment;

@@ -23,6 +23,7 @@ pub mod namespace;
 pub mod neigh;
 pub mod nft;
 mod observe;
+mod ports;
 pub mod route;
 pub mod rule;
 pub mod sandbox;

@@ -208,6 +208,12 @@ impl Network {
         })
     }
 
+    /// The operation that publishes an endpoint's ports, if it has any.
+    pub(crate) fn ensure_published(&self, id: EndpointId) -> Option<KernelOp> {
+        let endpoint = self.endpoints.get(&id).filter(|e| e.is_published())?;
+        Some(KernelOp::EnsurePublished { endpoint: id, ports: endpoint.published.clone() })
+    }
+
     /// After its join a hand-over only ever adopts the pair.
     pub(crate) fn settle(&mut self, id: EndpointId) {
         if let Some(Endpoint { far: Some(FarEnd::Handed(hand_over)), .. }) =

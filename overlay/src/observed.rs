@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weft_api::EndpointId;
+
 use crate::op::{Bridge, FdbEntry, Neighbour, Vxlan};
+use crate::publish::PublishedPort;
 
 /// Everything of ours on this host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +18,9 @@ pub struct Observed {
     /// Far ends of endpoints' pairs that wait in the host namespace for a container engine, by
     /// link name.
     pub handed: BTreeSet<String>,
+    /// Published ports by endpoint. Where what all of them need is not whole, none of an
+    /// endpoint's is there.
+    pub published: BTreeMap<EndpointId, BTreeSet<PublishedPort>>,
 }
 
 /// One network namespace. A bridge or VXLAN device that is down, or not set as the executor sets

@@ -3,11 +3,14 @@
 //! Every operation is idempotent: `Ensure…` of what is there and `Remove…` of what is not succeed.
 //! A batch is carried out in order; neighbouring FDB and neighbour operations travel together.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
-use weft_api::{Mac, Vni};
+use weft_api::{EndpointId, Mac, Vni};
+
+use crate::publish::PublishedPort;
 
 /// Where a link lives.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,6 +199,19 @@ pub enum KernelOp {
         namespace: String,
         /// Shape, as it was ensured.
         way: WayOut,
+    },
+    /// Hold ports of the host, so that nobody else can have them, and lead what comes to them to
+    /// an endpoint. What else the endpoint published ends.
+    EnsurePublished {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// All of its ports.
+        ports: BTreeSet<PublishedPort>,
+    },
+    /// Lead nothing to an endpoint any more, and let go of its ports.
+    RemovePublished {
+        /// The endpoint.
+        endpoint: EndpointId,
     },
     /// Remove a link, and its pair with it.
     RemoveLink {

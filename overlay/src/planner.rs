@@ -1,6 +1,6 @@
 //! The planner: networks, endpoints and peers in, kernel operations out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -14,6 +14,7 @@ use crate::notify::{self, Heard};
 use crate::observed::Observed;
 use crate::op::{KernelOp, Place};
 use crate::peer_db::Conflict;
+use crate::publish::PublishedPort;
 use crate::reconcile::{self, Knowledge, Repair};
 use crate::record::PEER_TABLE;
 
@@ -245,6 +246,9 @@ impl Planner {
         let found = found.ok_or(PlanError::NoEndpoint(endpoint))?;
         let far = found.far.take().ok_or(PlanError::NotJoined(endpoint))?;
         interfaces.remove(&far.interface(endpoint));
+        if !std::mem::take(&mut found.published).is_empty() {
+            ops.push_back(KernelOp::RemovePublished { endpoint });
+        }
         ops.push_back(KernelOp::RemoveLink {
             place: Place::Network(network.namespace.clone()),
             name: names::port(endpoint),
@@ -258,6 +262,69 @@ impl Planner {
             ops.extend(network.tear_down());
         }
         Ok(())
+    }
+
+    /// The addresses at which the outside can be led to a joined endpoint.
+    ///
+    /// # Errors
+    /// It is unknown or not joined, or its network has no way out.
+    pub fn publishable(
+        &self,
+        network: NetworkId,
+        endpoint: EndpointId,
+    ) -> Result<Vec<IpAddr>, PlanError> {
+        self.network(network)?.publishable(endpoint)
+    }
+
+    /// Leads ports of the host to a joined endpoint, until it leaves. Whatever it published before
+    /// and is not among them ends.
+    ///
+    /// # Errors
+    /// It is unknown or not joined, its network has no way out, or a port leads to what is not its
+    /// address.
+    pub fn publish(
+        &mut self,
+        network: NetworkId,
+        endpoint: EndpointId,
+        ports: &[PublishedPort],
+    ) -> Result<(), PlanError> {
+        if ports.is_empty() {
+            return self.unpublish(network, endpoint);
+        }
+        let network = self.network_mut(network)?;
+        network.admit_published(endpoint, ports)?;
+        if let Some(found) = network.endpoints.get_mut(&endpoint) {
+            found.published = ports.iter().copied().collect();
+        }
+        let op = network.ensure_published(endpoint);
+        self.ops.extend(op);
+        Ok(())
+    }
+
+    /// Leads nothing to an endpoint any more; success where nothing is.
+    ///
+    /// # Errors
+    /// It is unknown.
+    pub fn unpublish(&mut self, network: NetworkId, endpoint: EndpointId) -> Result<(), PlanError> {
+        let found = self.network_mut(network)?.endpoints.get_mut(&endpoint);
+        let found = found.ok_or(PlanError::NoEndpoint(endpoint))?;
+        if !std::mem::take(&mut found.published).is_empty() {
+            self.ops.push_back(KernelOp::RemovePublished { endpoint });
+        }
+        Ok(())
+    }
+
+    /// Tells which ports of the host lead to an endpoint.
+    ///
+    /// # Errors
+    /// It is unknown.
+    pub fn published(
+        &self,
+        network: NetworkId,
+        endpoint: EndpointId,
+    ) -> Result<&BTreeSet<PublishedPort>, PlanError> {
+        let found = self.network(network)?.endpoints.get(&endpoint);
+        found.map(|e| &e.published).ok_or(PlanError::NoEndpoint(endpoint))
     }
 
     /// Takes a change of the peer table. For an owner that merely failed nothing comes: its data

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_api::NetworkId;
+use weft_api::{EndpointId, NetworkId};
 
-use crate::endpoint::FarEnd;
+use crate::endpoint::{Endpoint, FarEnd};
 use crate::names;
 use crate::network::Network;
 use crate::observed::{Observed, ObservedNamespace, ObservedPort};
@@ -36,6 +36,8 @@ pub enum Kind {
     Handed,
     /// A way out.
     WayOut,
+    /// An endpoint's published ports.
+    Published,
     /// An FDB entry.
     Fdb,
     /// A neighbour.
@@ -91,6 +93,7 @@ pub(crate) fn reconcile(
     let built: BTreeMap<&str, &Network> =
         networks.values().filter(|n| n.is_built()).map(|n| (n.namespace.as_str(), n)).collect();
     let mut repair = Repair::default();
+    remove_unpublished(networks, observed, &mut repair);
     remove_untaken(networks, observed, &mut repair);
     remove_leftovers(&built, observed, &mut repair);
     let empty = ObservedNamespace::default();
@@ -108,8 +111,35 @@ pub(crate) fn reconcile(
         links.way_out(observed);
         entries(network, there, &fresh, knowledge, &mut repair);
         Links { network, there, repair: &mut repair }.ports();
+        published(network, observed, &mut repair);
     }
     repair
+}
+
+/// Removes ports that lead to endpoints which are gone, or are not published any more.
+fn remove_unpublished(
+    networks: &BTreeMap<NetworkId, Network>,
+    observed: &Observed,
+    repair: &mut Repair,
+) {
+    let publishes = |id: EndpointId| {
+        networks.values().any(|n| n.endpoints.get(&id).is_some_and(Endpoint::is_published))
+    };
+    for endpoint in observed.published.keys().filter(|id| !publishes(**id)) {
+        repair.drift(Kind::Published).stray += 1;
+        repair.ops.push(KernelOp::RemovePublished { endpoint: *endpoint });
+    }
+}
+
+fn published(network: &Network, observed: &Observed, repair: &mut Repair) {
+    for (id, endpoint) in network.endpoints.iter().filter(|(_, e)| e.is_published()) {
+        match observed.published.get(id) {
+            Some(there) if *there == endpoint.published => continue,
+            Some(_) => repair.drift(Kind::Published).wrong += 1,
+            None => repair.drift(Kind::Published).missing += 1,
+        }
+        repair.ops.extend(network.ensure_published(*id));
+    }
 }
 
 /// Removes what waits in the host for nobody: a join was cut short by a crash, the agent's or the

@@ -227,7 +227,8 @@ impl Controller {
         let used: BTreeSet<NetworkId> = {
             let inventory = self.inventory();
             let joined = inventory.endpoints().map(|endpoint| endpoint.network);
-            joined.chain(inventory.holds().map(|hold| hold.network)).collect()
+            let held = inventory.holds().filter(|hold| inventory.is_held(hold.network));
+            joined.chain(held.map(|hold| hold.network)).collect()
         };
         self.node(move |node, now| {
             let mut orphans = 0;

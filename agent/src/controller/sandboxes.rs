@@ -230,6 +230,7 @@ impl Controller {
             tracing::warn!(%error, "leave of a vanished sandbox was not kept");
         }
         self.inventory().put(endpoint);
+        self.engines.notify_one();
     }
 
     pub(super) fn current(&self, id: EndpointId) -> Answer<Endpoint> {

@@ -12,8 +12,10 @@ use weft_api::{EndpointId, NetworkId};
 use weft_overlay::netlink::{Executor, NetlinkError};
 use weft_overlay::observed::Observed;
 use weft_overlay::op::KernelOp;
-use weft_overlay::{Event, FarEnd, HandOver, Knowledge, PEER_TABLE, Planner, names};
+use weft_overlay::publish::PUBLISHED_MAX;
+use weft_overlay::{Event, FarEnd, HandOver, Knowledge, PEER_TABLE, PlanError, Planner, names};
 
+use super::portmap::PortBinding;
 use super::{Answer, Request, plan_error};
 
 /// Requests planned before the kernel is touched.
@@ -99,6 +101,12 @@ struct Planned {
 
 enum Then {
     Answer(Answer<()>),
+    /// Ports whose failure leaves none published.
+    Publish {
+        network: NetworkId,
+        endpoint: EndpointId,
+        answer: Answer<()>,
+    },
     /// A join that is undone when one of its operations fails.
     Join {
         network: NetworkId,
@@ -116,6 +124,15 @@ enum Undo {
     /// By the next reconciliation. What an adoption found is not its own: to take its network down
     /// would cut off other containers, which are yet to be adopted.
     Later,
+}
+
+impl Undo {
+    fn of(far: &FarEnd) -> Self {
+        match far {
+            FarEnd::Placed(_) | FarEnd::Handed(HandOver::First) => Self::AtOnce,
+            FarEnd::Handed(HandOver::Adopted) => Self::Later,
+        }
+    }
 }
 
 impl OverlayTask {
@@ -191,6 +208,12 @@ impl OverlayTask {
         match (then, failure) {
             (Then::Answer(answer), None) => drop(answer.send(Ok(()))),
             (Then::Answer(answer), Some(error)) => drop(answer.send(Err(refused(error)))),
+            (Then::Publish { answer, .. }, None) => drop(answer.send(Ok(()))),
+            (Then::Publish { network, endpoint, answer }, Some(error)) => {
+                let error = refused(error);
+                self.unpublish(network, endpoint).await;
+                drop(answer.send(Err(error)));
+            }
             (Then::Join { record, answer, .. }, None) => drop(answer.send(Ok(record))),
             (Then::Join { network, endpoint, undo, answer, .. }, Some(error)) => {
                 let error = refused(error);
@@ -251,36 +274,36 @@ impl OverlayTask {
             }
             Request::Join { network, endpoint, sandbox_key, far, answer } => {
                 let sandbox = Sandbox::of(&far);
-                let undo = match &far {
-                    FarEnd::Placed(_) | FarEnd::Handed(HandOver::First) => Undo::AtOnce,
-                    FarEnd::Handed(HandOver::Adopted) => Undo::Later,
-                };
+                let undo = Undo::of(&far);
                 match self.planner.join(network, endpoint, far) {
                     Ok(record) => {
                         self.joined.insert(endpoint, Joined { network, sandbox_key, sandbox });
                         Some(Then::Join { network, endpoint, record, undo, answer })
                     }
-                    Err(error) => {
-                        drop(answer.send(Err(plan_error(error))));
-                        None
-                    }
+                    Err(error) => refuse(plan_error(error), answer),
                 }
             }
             Request::Leave { network, endpoint, answer } => {
                 self.joined.remove(&endpoint);
                 settle(self.planner.leave(network, endpoint).map_err(plan_error), answer)
             }
-            Request::Event { event, network, key, value } => {
-                let event = match event {
-                    EventType::Create => Event::Create,
-                    EventType::Update => Event::Update,
-                    EventType::Delete => Event::Delete,
-                };
-                if let Err(refusal) =
-                    self.planner.event_notify(event, network, PEER_TABLE, &key, &value)
-                {
-                    tracing::debug!(%refusal, %network, key, "peer record refused");
+            Request::Publish { network, endpoint, bindings, answer } => {
+                match self.publish(network, endpoint, &bindings) {
+                    Ok(()) => Some(Then::Publish { network, endpoint, answer }),
+                    Err(error) => refuse(error, answer),
                 }
+            }
+            Request::Unpublish { network, endpoint, answer } => {
+                settle(self.planner.unpublish(network, endpoint).map_err(plan_error), answer)
+            }
+            Request::Published { network, endpoint, answer } => {
+                let published = self.planner.published(network, endpoint);
+                let published = published.map(|ports| ports.iter().copied().collect());
+                drop(answer.send(published.map_err(plan_error)));
+                None
+            }
+            Request::Event { event, network, key, value } => {
+                self.hear(event, network, &key, &value);
                 None
             }
             Request::Synced { complete } => {
@@ -295,6 +318,48 @@ impl OverlayTask {
                 drop(answer.send(self.describe()));
                 None
             }
+        }
+    }
+
+    fn hear(&mut self, event: EventType, network: NetworkId, key: &str, value: &[u8]) {
+        let event = match event {
+            EventType::Create => Event::Create,
+            EventType::Update => Event::Update,
+            EventType::Delete => Event::Delete,
+        };
+        if let Err(refusal) = self.planner.event_notify(event, network, PEER_TABLE, key, value) {
+            tracing::debug!(%refusal, %network, key, "peer record refused");
+        }
+    }
+
+    /// Chooses ports of the host and plans what leads them to an endpoint. A refusal changes
+    /// nothing.
+    fn publish(
+        &mut self,
+        network: NetworkId,
+        endpoint: EndpointId,
+        bindings: &[PortBinding],
+    ) -> Result<(), DriverError> {
+        if bindings.is_empty() {
+            return self.planner.unpublish(network, endpoint).map_err(plan_error);
+        }
+        let own = self.planner.publishable(network, endpoint).map_err(plan_error)?;
+        let requests = bindings.iter().map(|binding| binding.request(endpoint, &own));
+        let requests = requests.collect::<Result<Vec<_>, Error>>()?;
+        let wanted = requests.iter().map(|request| request.addresses.len()).sum();
+        if wanted > PUBLISHED_MAX {
+            return Err(plan_error(PlanError::TooManyPorts(endpoint, wanted)));
+        }
+        let ports = self.executor.choose_ports(endpoint, &requests);
+        let ports = ports.map_err(|error| netlink_error(&error))?;
+        self.planner.publish(network, endpoint, &ports).map_err(plan_error)
+    }
+
+    /// Leads nothing to an endpoint whose ports could not be published.
+    async fn unpublish(&mut self, network: NetworkId, endpoint: EndpointId) {
+        if self.planner.unpublish(network, endpoint).is_ok() {
+            let operations = std::iter::from_fn(|| self.planner.poll_output()).collect();
+            self.apply(operations).await;
         }
     }
 
@@ -339,9 +404,9 @@ impl OverlayTask {
         took
     }
 
-    /// Takes endpoints out of sandboxes that are gone: their port is gone with them, and the path of
-    /// a sandbox that we put it into leads nowhere or to another namespace. No request is served
-    /// between the observation and this, so whoever is joined was when it was made.
+    /// Takes endpoints out of sandboxes that are gone: their port is gone with them, and the path
+    /// of a sandbox that we put it into leads nowhere or to another namespace. No request is
+    /// served between the observation and this, so whoever is joined was when it was made.
     async fn leave_vanished(&mut self, observed: &Observed) {
         let ports: BTreeSet<_> = observed
             .namespaces
@@ -408,11 +473,13 @@ impl OverlayTask {
 fn settle(result: Result<(), DriverError>, answer: Answer<()>) -> Option<Then> {
     match result {
         Ok(()) => Some(Then::Answer(answer)),
-        Err(error) => {
-            drop(answer.send(Err(error)));
-            None
-        }
+        Err(error) => refuse(error, answer),
     }
+}
+
+fn refuse<T>(error: DriverError, answer: Answer<T>) -> Option<Then> {
+    drop(answer.send(Err(error)));
+    None
 }
 
 fn inode(path: &std::path::Path) -> u64 {
@@ -421,7 +488,10 @@ fn inode(path: &std::path::Path) -> u64 {
 
 fn netlink_error(error: &NetlinkError) -> Error {
     if matches!(error, NetlinkError::HandedGone(_)) {
-        return Error::not_found(error);
+        Error::not_found(error)
+    } else if matches!(error, NetlinkError::PortTaken { .. }) {
+        Error::forbidden(error)
+    } else {
+        Error::internal(error)
     }
-    Error::internal(error)
 }

@@ -68,6 +68,14 @@ pub enum NetlinkError {
     /// was changed.
     #[error("port `{0}` is gone, and the interface that was handed over with it")]
     HandedGone(String),
+    /// A program of the host, or another endpoint, has the port. Nothing was changed.
+    #[error("{protocol} port `{at}` of this host is in use")]
+    PortTaken {
+        /// Of the port.
+        protocol: crate::publish::Protocol,
+        /// Address and port.
+        at: std::net::SocketAddr,
+    },
     /// No link of that name.
     #[error("link `{0}` does not exist")]
     NoLink(String),
@@ -155,6 +163,7 @@ impl NetlinkError {
             | Self::NotNamespace(_)
             | Self::InterfaceExists { .. }
             | Self::HandedGone(_)
+            | Self::PortTaken { .. }
             | Self::NoLink(_)
             | Self::WrongKind { .. }
             | Self::VniInUse { .. } => None,

@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 
 use connections::Connections;
 use nix::errno::Errno;
+use weft_api::EndpointId;
 
 use super::connection::Connection;
 use super::error::NetlinkError;
 use super::link::Link;
 use super::namespace::{self, Namespace};
+use super::ports::Ports;
 use super::{bridge, endpoint, link, observe, sysctl, vxlan, way_out};
 use crate::observed::Observed;
 use crate::op::{EndpointLink, HandedLink, KernelOp, Place, Vxlan, WayOut};
+use crate::publish::{PortRequest, PublishedPort};
 
 /// The one place that changes this host's network.
 ///
@@ -36,6 +39,7 @@ use crate::op::{EndpointLink, HandedLink, KernelOp, Place, Vxlan, WayOut};
 #[derive(Debug)]
 pub struct Executor {
     connections: Connections,
+    ports: Ports,
 }
 
 impl Executor {
@@ -55,7 +59,7 @@ impl Executor {
     pub fn new_in(host: Namespace, run_dir: impl AsRef<Path>) -> Result<Self, NetlinkError> {
         let pins = run_dir.as_ref().join("netns");
         namespace::prepare_directory(&pins)?;
-        Ok(Self { connections: Connections::new(host, pins) })
+        Ok(Self { connections: Connections::new(host, pins), ports: Ports::default() })
     }
 
     /// The host's namespace.
@@ -131,6 +135,15 @@ impl Executor {
                 let (host, firewall) = self.connections.outside().await?;
                 way_out::remove(host, firewall, &way.host_link, &way.pools).await
             }
+            KernelOp::EnsurePublished { endpoint, ports } => {
+                self.ports.hold(&self.connections.host, *endpoint, ports)?;
+                self.connections.outside().await?.1.publish(*endpoint, ports).await
+            }
+            KernelOp::RemovePublished { endpoint } => {
+                let removed = self.connections.outside().await?.1.unpublish(*endpoint).await;
+                self.ports.release(*endpoint);
+                removed
+            }
             KernelOp::RemoveLink { place, name } => self.remove_link(place, name).await,
             KernelOp::ReplaceFdb { .. }
             | KernelOp::RemoveFdb { .. }
@@ -139,6 +152,20 @@ impl Executor {
                 unreachable!("operations on entries travel by `apply_entries`")
             }
         }
+    }
+
+    /// Chooses ports of the host for an endpoint, and holds them until its ports are removed. What
+    /// it holds already and fits is chosen again. One that could not be chosen leaves all others
+    /// as they were.
+    ///
+    /// # Errors
+    /// [`NetlinkError::PortTaken`] names the last one that was tried.
+    pub fn choose_ports(
+        &mut self,
+        endpoint: EndpointId,
+        requests: &[PortRequest],
+    ) -> Result<Vec<PublishedPort>, NetlinkError> {
+        self.ports.choose(&self.connections.host, endpoint, requests)
     }
 
     async fn ensure_namespace(&mut self, name: &str) -> Result<(), NetlinkError> {
@@ -310,7 +337,8 @@ impl Executor {
         let mut observed = Observed {
             host_links: host.names(),
             handed: host.handed.clone(),
-            ..Observed::default()
+            published: firewall.published().await?,
+            namespaces: BTreeMap::new(),
         };
         for name in namespace::list_pinned(self.connections.pins())? {
             let network = self.connections.network(&name).await?;

@@ -5,6 +5,7 @@
 //! table inet weft {
 //!   chain forward {                       # made once, the same for all networks
 //!     type filter hook forward priority filter; policy accept;
+//!     oifgroup OURS ct status dnat accept # to a published port, or by the operator's own rule
 //!     iifgroup OURS oifgroup OURS drop    # from one network to another
 //!     oifgroup OURS ct state established,related accept
 //!     oifgroup OURS drop                  # nobody comes in who was not asked
@@ -22,6 +23,7 @@
 
 mod expression;
 mod message;
+mod published;
 mod rule;
 
 use std::collections::BTreeSet;
@@ -67,11 +69,12 @@ fn masquerade(pool: IpNetwork) -> Expressions {
 }
 
 /// The rules of the chain `forward`, with their comments, in order.
-fn forward_rules() -> [(&'static str, Expressions); 3] {
+fn forward_rules() -> [(&'static str, Expressions); 4] {
     let from = |rule: Expressions| rule.group(Meta::InGroup, Is::Equal, GROUP);
     let to = |rule: Expressions| rule.group(Meta::OutGroup, Is::Equal, GROUP);
     let new = Expressions::default;
     [
+        ("weft published", to(new()).redirected().verdict(Verdict::Accept)),
         ("weft between networks", to(from(new())).verdict(Verdict::Drop)),
         ("weft answers", to(new()).known_connection().verdict(Verdict::Accept)),
         ("weft unasked", to(new()).verdict(Verdict::Drop)),

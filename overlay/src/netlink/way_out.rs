@@ -50,12 +50,29 @@ struct Transit {
     v4: (Ipv4Addr, Ipv4Addr),
     v6: (Ipv6Addr, Ipv6Addr),
     peer_mac: Mac,
+    loopback: Loopback,
 }
 
-const ON_HOST: Transit =
-    Transit { v4: (HOST_V4, NETWORK_V4), v6: (HOST_V6, NETWORK_V6), peer_mac: NETWORK_MAC };
-const ON_NETWORK: Transit =
-    Transit { v4: (NETWORK_V4, HOST_V4), v6: (NETWORK_V6, HOST_V6), peer_mac: HOST_MAC };
+/// Whether packets of 127.0.0.0/8 may pass the link. Endpoints cannot send any: their network's
+/// namespace drops them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loopback {
+    Passes,
+    Stays,
+}
+
+const ON_HOST: Transit = Transit {
+    v4: (HOST_V4, NETWORK_V4),
+    v6: (HOST_V6, NETWORK_V6),
+    peer_mac: NETWORK_MAC,
+    loopback: Loopback::Passes,
+};
+const ON_NETWORK: Transit = Transit {
+    v4: (NETWORK_V4, HOST_V4),
+    v6: (NETWORK_V6, HOST_V6),
+    peer_mac: HOST_MAC,
+    loopback: Loopback::Stays,
+};
 
 fn has_family(pools: &[IpNetwork], v6: Family) -> bool {
     pools.iter().any(|pool| pool.is_ipv6() == (v6 == Family::V6))
@@ -142,6 +159,10 @@ async fn set_end(
     let settings = [(key("ipv6", "disable_ipv6"), "0"), (key("ipv6", "accept_ra"), "0")];
     if has_family(&way.pools, Family::V6) {
         sysctl::write_all(side.namespace, &settings)?;
+    }
+    if transit.loopback == Loopback::Passes {
+        // The host's own programs may ask 127.0.0.1 for a published port.
+        sysctl::write_all(side.namespace, &[(key("ipv4", "route_localnet"), "1")])?;
     }
     let found = link::get(side.connection, name).await?;
     if found.mtu != way.mtu {

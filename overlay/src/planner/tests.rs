@@ -4,6 +4,7 @@ mod handed;
 mod life_cycle;
 mod model;
 mod peers;
+mod published;
 mod repair;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ mod handed;
 mod idempotence;
 mod overlay;
 mod pins;
+mod published;
 mod refusals;
 mod sandbox;
 mod settings;

@@ -19,7 +19,7 @@ fn outside_v6() -> IpAddr {
 }
 
 /// A host behind the first host's second interface, which knows no route back to any pool.
-async fn outside(bed: &Bed) -> Namespace {
+pub(crate) async fn outside(bed: &Bed) -> Namespace {
     let (host, outside) = (&bed.hosts[0].namespace, make_anonymous().unwrap());
     let mut here = Connection::open(host).await.unwrap();
     let mut there = Connection::open(&outside).await.unwrap();
@@ -51,13 +51,13 @@ async fn with_way_out() -> (Bed, Endpoint, Namespace) {
 }
 
 /// Runs `nft` in a namespace: these tests read our messages with other eyes.
-fn nft(namespace: &Namespace, arguments: &str) -> Output {
+pub(crate) fn nft(namespace: &Namespace, arguments: &str) -> Output {
     let run = || Command::new("nft").args(arguments.split(' ')).output();
     let hint = "these tests read rules back with `nft`: apt-get install nftables";
     run_in(namespace, run).unwrap().expect(hint)
 }
 
-fn listed(namespace: &Namespace, what: &str) -> String {
+pub(crate) fn listed(namespace: &Namespace, what: &str) -> String {
     let output = nft(namespace, what);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -149,6 +149,7 @@ async fn nft_reads_our_rules_and_pools_stay_out_of_the_main_table() {
         "type filter hook forward priority filter; policy accept;",
         "ip saddr 10.77.0.0/16 ip daddr != 10.77.0.0/16 oifgroup != 30565 masquerade",
         "ip6 saddr fd77::/64 ip6 daddr != fd77::/64 oifgroup != 30565 masquerade",
+        "oifgroup 30565 ct status dnat accept",
         "ct state established,related accept",
         "comment \"weft wf-a 10.77.0.0/16\"",
     ] {

@@ -10,7 +10,7 @@ use weft_overlay::netlink::Namespace;
 use weft_overlay::netlink::namespace::run_in;
 
 /// How long an answer may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long silence has to last to count as "no answer".
 const SILENCE: Duration = Duration::from_millis(400);
 
@@ -131,6 +131,71 @@ pub(crate) fn tcp_round_trip(from: &Namespace, at: &Namespace, to: IpAddr) -> st
     stream.read_exact(&mut received)?;
     assert!(received == sent, "the octets came back as they were sent");
     echo.join().unwrap()
+}
+
+/// Binds to a port whose last holder has let go of it. A child that another test has forked holds
+/// copies of all sockets until it runs its program.
+pub(crate) fn bind_soon<T: Send>(
+    at: &Namespace,
+    bind: impl Fn() -> std::io::Result<T> + Sync,
+) -> std::io::Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match run_in(at, &bind).unwrap() {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::yield_now();
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// Connects to `ask` while a server listens at `serve`; returns who it saw, after a word each way.
+pub(crate) fn tcp_seen(
+    (from, ask): (&Namespace, SocketAddr),
+    (at, serve): (&Namespace, SocketAddr),
+) -> std::io::Result<SocketAddr> {
+    let server = Socket::from(bind_soon(at, || TcpListener::bind(serve))?);
+    server.set_read_timeout(Some(PATIENCE))?;
+    let mut client = run_in(from, || TcpStream::connect_timeout(&ask, PATIENCE)).unwrap()?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    let (mut accepted, seen) = TcpListener::from(server).accept()?;
+    accepted.set_read_timeout(Some(PATIENCE))?;
+    let mut word = [0; 4];
+    client.write_all(b"ping")?;
+    accepted.read_exact(&mut word)?;
+    accepted.write_all(b"pong")?;
+    client.read_exact(&mut word)?;
+    assert_eq!(&word, b"pong");
+    Ok(seen)
+}
+
+/// The same with datagrams; the client takes an answer from whom it asked alone.
+pub(crate) fn udp_seen(
+    (from, ask): (&Namespace, SocketAddr),
+    (at, serve): (&Namespace, SocketAddr),
+) -> std::io::Result<SocketAddr> {
+    let server = bind_soon(at, || UdpSocket::bind(serve))?;
+    server.set_read_timeout(Some(PATIENCE))?;
+    let client = run_in(from, || {
+        let any: IpAddr = if ask.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
+        let client = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        client.connect(ask).map(|()| client)
+    })
+    .unwrap()?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.send(b"ping")?;
+    let mut word = [0; 4];
+    let (_, seen) = server.recv_from(&mut word)?;
+    server.send_to(b"pong", seen)?;
+    client.recv(&mut word)?;
+    assert_eq!(&word, b"pong");
+    Ok(seen)
+}
+
+/// True when nobody accepts a connection at an address, for [`SILENCE`].
+pub(crate) fn is_closed(from: &Namespace, to: SocketAddr) -> bool {
+    run_in(from, || TcpStream::connect_timeout(&to, SILENCE)).unwrap().is_err()
 }
 
 /// Sends one IPv4 packet of this whole length with DF set, header and all.

@@ -77,7 +77,7 @@ impl Controller {
         let write = claim.to_write();
         self.inventory().put_claim(claim.clone());
         self.core(move |core, _| core.persist([write])).await?;
-        self.claimed.notify_one();
+        self.engines.notify_one();
         Ok(claim)
     }
 
@@ -186,9 +186,9 @@ impl Controller {
         Ok(next)
     }
 
-    /// Waits until an address is claimed.
-    pub(crate) async fn claim_made(&self) {
-        self.claimed.notified().await;
+    /// Waits until an address is claimed or a sandbox of an engine is gone.
+    pub(crate) async fn engines_changed(&self) {
+        self.engines.notified().await;
     }
 }
 

@@ -55,6 +55,12 @@ impl Controller {
         self.inventory().of_engine(engine_endpoint).cloned()
     }
 
+    /// Returns the endpoints of engines that are in no sandbox.
+    pub(crate) fn engine_endpoints_apart(&self) -> Vec<Endpoint> {
+        let apart = |e: &&Endpoint| e.engine.is_some() && e.sandbox.is_none();
+        self.inventory().endpoints().filter(apart).cloned().collect()
+    }
+
     /// Returns the endpoints of a network of an engine.
     pub(crate) fn engine_endpoints(&self, engine_network: &str) -> Vec<Endpoint> {
         let of =

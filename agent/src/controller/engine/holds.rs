@@ -5,7 +5,7 @@ use weft_api::{Definition, NetworkId, NodeId, Space, Write};
 
 use crate::control::Answer;
 use crate::controller::Controller;
-use crate::controller::inventory::Hold;
+use crate::controller::inventory::{AttachedFor, Hold};
 
 impl Controller {
     /// Makes records durable that a way in keeps beside the controller's.
@@ -33,9 +33,9 @@ impl Controller {
         self.inventory().hold(engine_network).cloned()
     }
 
-    /// Tells whether an engine on this host has the network.
+    /// Tells whether an engine on this host keeps this node attached to the network.
     pub(crate) fn is_held(&self, network: NetworkId) -> bool {
-        self.inventory().holds().any(|hold| hold.network == network)
+        self.inventory().is_held(network)
     }
 
     /// Attaches this node to a network for as long as the engine has it.
@@ -48,10 +48,13 @@ impl Controller {
         let _turn = self.lock_network(definition.id).await;
         let write = hold.to_write();
         let engine_network = hold.engine_network.clone();
+        let attached_for = hold.attached_for;
         // Known first: whoever stops using the network meanwhile must not detach this node.
         self.inventory().put_hold(hold);
         let held = async {
-            self.use_network(definition).await?;
+            if attached_for == AttachedFor::TheNetwork {
+                self.use_network(definition).await?;
+            }
             self.core(move |core, _| core.persist([write])).await
         };
         let outcome = held.await;
@@ -84,9 +87,14 @@ impl Controller {
             let definition =
                 self.node(move |node, _| node.db().definition(network).cloned()).await?;
             let Some(definition) = definition else {
-                tracing::warn!(%network, engine_network = hold.engine_network, "it is deleted");
+                tracing::info!(%network, engine_network = hold.engine_network, "it is deleted");
+                self.inventory().remove_hold(&hold.engine_network);
+                self.keep([Hold::removal(&hold.engine_network)]).await?;
                 continue;
             };
+            if hold.attached_for == AttachedFor::Endpoints {
+                continue;
+            }
             let _turn = self.lock_network(network).await;
             if let Err(error) = self.use_network(&definition).await {
                 tracing::warn!(%network, %error, "network of an engine was not taken up");

@@ -1,6 +1,6 @@
-//! Leaders by chance: loss, doubles, crashes, splits and elections, while endpoints come and go. What
-//! the leader has in its store no endpoint gets (the harness judges each durable record), nor Swarm
-//! twice, and every next leader may repeat it.
+//! Leaders by chance: loss, doubles, crashes, splits and elections, while endpoints come and go.
+//! What the leader has in its store no endpoint gets (the harness judges each durable record), nor
+//! Swarm twice, and every next leader may repeat it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

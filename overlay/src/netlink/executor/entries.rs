@@ -24,6 +24,8 @@ pub(super) fn target(op: &KernelOp) -> Option<(&str, &str)> {
         | KernelOp::EnsureHanded { .. }
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
+        | KernelOp::EnsurePublished { .. }
+        | KernelOp::RemovePublished { .. }
         | KernelOp::RemoveLink { .. } => None,
     }
 }
@@ -42,6 +44,8 @@ fn request(op: &KernelOp, index: u32) -> Option<Request<RouteNetlinkMessage>> {
         | KernelOp::EnsureHanded { .. }
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
+        | KernelOp::EnsurePublished { .. }
+        | KernelOp::RemovePublished { .. }
         | KernelOp::RemoveLink { .. } => None,
     }
 }
@@ -72,6 +76,8 @@ fn describe(op: &KernelOp) -> String {
         | KernelOp::EnsureHanded { .. }
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
+        | KernelOp::EnsurePublished { .. }
+        | KernelOp::RemovePublished { .. }
         | KernelOp::RemoveLink { .. } => "change an entry".to_owned(),
     }
 }

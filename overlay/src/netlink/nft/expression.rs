@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::message::Attributes;
+use super::message::{Attributes, Family};
 
 /// An element of a list (NFTA_LIST_ELEM).
 const ELEMENT: u16 = 1;
@@ -12,6 +12,8 @@ const ELEMENT: u16 = 1;
 const VALUE: u16 = 1;
 /// The register all expressions here use (NFT_REG_1, 16 octets).
 const REGISTER: u32 = 1;
+/// Another one, for a port beside an address (NFT_REG_2).
+const PORT_REGISTER: u32 = 2;
 /// The register of the verdict (NFT_REG_VERDICT).
 const VERDICT_REGISTER: u32 = 0;
 
@@ -21,6 +23,7 @@ pub(crate) enum Meta {
     InName = 6,
     OutName = 7,
     Protocol = 15,
+    Transport = 16,
     InGroup = 21,
     OutGroup = 22,
 }
@@ -130,6 +133,70 @@ impl Expressions {
         self.push("ct", Attributes::default().number(1, REGISTER).number(2, STATE_KEY))
             .mask(&ESTABLISHED_OR_RELATED.to_ne_bytes())
             .compare(Is::Other, &0u32.to_ne_bytes())
+    }
+
+    /// The destination of the packet's connection was changed: `ct status dnat`.
+    pub(crate) fn redirected(self) -> Self {
+        const STATUS_KEY: u32 = 2;
+        const DESTINATION_CHANGED: u32 = 1 << 5;
+        self.push("ct", Attributes::default().number(1, REGISTER).number(2, STATUS_KEY))
+            .mask(&DESTINATION_CHANGED.to_ne_bytes())
+            .compare(Is::Other, &0u32.to_ne_bytes())
+    }
+
+    /// The destination is an address of this host's: `fib daddr type local`.
+    pub(crate) fn local_destination(self) -> Self {
+        const ADDRESS_TYPE: u32 = 3;
+        const OF_DESTINATION: u32 = 2;
+        const LOCAL: u32 = 2;
+        let lookup = Attributes::default().number(1, REGISTER).number(2, ADDRESS_TYPE);
+        self.push("fib", lookup.number(3, OF_DESTINATION)).compare(Is::Equal, &LOCAL.to_ne_bytes())
+    }
+
+    /// The packet is of this version of IP: `meta nfproto ipv4`.
+    pub(crate) fn version(self, family: Family) -> Self {
+        self.load_meta(Meta::Protocol).compare(Is::Equal, &[family as u8])
+    }
+
+    /// The packet is for a port of a protocol: `meta l4proto PROTOCOL th dport PORT`.
+    pub(crate) fn destination_port(self, protocol: u8, port: u16) -> Self {
+        let payload = Attributes::default()
+            .number(1, REGISTER)
+            .number(2, 2) // base: transport header
+            .number(3, 2) // behind the source port
+            .number(4, 2);
+        self.load_meta(Meta::Transport)
+            .compare(Is::Equal, &[protocol])
+            .push("payload", payload)
+            .compare(Is::Equal, &port.to_be_bytes())
+    }
+
+    /// Ends with a change of the destination: `dnat ip to ADDRESS:PORT`.
+    pub(crate) fn dnat(self, to: IpAddr, port: u16) -> Self {
+        const DESTINATION: u32 = 1;
+        let (family, octets) = match to {
+            IpAddr::V4(ip) => (libc_family::IPV4, ip.octets().to_vec()),
+            IpAddr::V6(ip) => (libc_family::IPV6, ip.octets().to_vec()),
+        };
+        let change = Attributes::default()
+            .number(1, DESTINATION)
+            .number(2, family.into())
+            .number(3, REGISTER)
+            .number(5, PORT_REGISTER);
+        self.load(REGISTER, &octets).load(PORT_REGISTER, &port.to_be_bytes()).push("nat", change)
+    }
+
+    fn load(self, register: u32, value: &[u8]) -> Self {
+        let value = Attributes::default().bytes(VALUE, value);
+        self.push("immediate", Attributes::default().number(1, register).nest(2, value))
+    }
+
+    /// Goes on in another chain, and comes back: `jump CHAIN`.
+    pub(crate) fn jump(self, chain: &str) -> Self {
+        const JUMP: u32 = (-3i32).cast_unsigned();
+        let code = Attributes::default().number(1, JUMP).text(2, chain);
+        let data = Attributes::default().nest(2, code);
+        self.push("immediate", Attributes::default().number(1, VERDICT_REGISTER).nest(2, data))
     }
 
     /// Counts packets: `counter`.

@@ -84,6 +84,23 @@ pub(crate) fn add_chain(id: &ChainId, hook: Hook) -> Change {
     (NftMessage::new(Verb::NewChain, id.family, attributes), NLM_F_CREATE)
 }
 
+/// `nft add chain FAMILY TABLE NAME`: one that others jump to.
+pub(crate) fn add_called_chain(id: &ChainId) -> Change {
+    let attributes = Attributes::default().text(1, &id.table).text(3, &id.chain);
+    (NftMessage::new(Verb::NewChain, id.family, attributes), NLM_F_CREATE)
+}
+
+/// `nft delete chain FAMILY TABLE NAME`; it has to be empty.
+pub(crate) fn delete_chain(id: &ChainId) -> Change {
+    let attributes = Attributes::default().text(1, &id.table).text(3, &id.chain);
+    (NftMessage::new(Verb::DelChain, id.family, attributes), 0)
+}
+
+/// `nft flush chain FAMILY TABLE NAME`.
+pub(crate) fn flush_chain(id: &ChainId) -> Change {
+    (NftMessage::new(Verb::DelRule, id.family, id.attributes()), 0)
+}
+
 /// `nft add rule` or `nft insert rule FAMILY TABLE CHAIN … comment "COMMENT"`.
 pub(crate) fn add_rule(
     chain: &ChainId,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::observed::{ObservedNamespace, ObservedPort, ObservedVxlan};
 use crate::op::{Bridge, Vxlan};
+use crate::publish::{Protocol, PublishedPort};
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -15,6 +16,7 @@ enum Action {
     Join { network: u8, endpoint: u8 },
     HandOver { network: u8, endpoint: u8 },
     Take { endpoint: u8 },
+    Publish { network: u8, endpoint: u8, count: u16 },
     Leave { network: u8, endpoint: u8 },
     Hear { network: u8, endpoint: u8, record: PeerRecord },
     Forget { network: u8, endpoint: u8 },
@@ -64,6 +66,9 @@ fn any_action() -> impl Strategy<Value = Action> {
         3 => who().prop_map(|(network, endpoint)| Action::Join { network, endpoint }),
         3 => who().prop_map(|(network, endpoint)| Action::HandOver { network, endpoint }),
         2 => who().prop_map(|(_, endpoint)| Action::Take { endpoint }),
+        2 => (who(), 0u16..3).prop_map(|((network, endpoint), count)| {
+            Action::Publish { network, endpoint, count }
+        }),
         2 => who().prop_map(|(network, endpoint)| Action::Leave { network, endpoint }),
         6 => (who(), any_record()).prop_map(|((network, endpoint), record)| {
             Action::Hear { network, endpoint, record }
@@ -86,6 +91,8 @@ enum Far {
 struct Model {
     endpoints: BTreeMap<(u8, u8), (Addresses, Far)>,
     records: BTreeMap<(u8, u8), PeerRecord>,
+    /// Ports of endpoints of the open network; the closed one has no way out.
+    published: BTreeMap<u8, BTreeSet<PublishedPort>>,
 }
 
 /// One claim, as the reference sees it.
@@ -119,6 +126,10 @@ impl Model {
             let (_, (_, far)) = left.unwrap();
             assert!(matches!(far, Far::Host | Far::Container), "only what was handed over");
             *far = Far::Nowhere;
+            let endpoint = endpoint.as_bytes()[0];
+            if network == nid(1) {
+                self.published.remove(&endpoint);
+            }
         }
         carry_out(planner, kernel);
     }
@@ -152,9 +163,35 @@ impl Model {
                 }
             }
             Action::Take { .. } => {}
+            Action::Publish { network, endpoint, count } => {
+                let own = planner.publishable(nid(*network), eid(*endpoint));
+                let ports: BTreeSet<_> = own
+                    .iter()
+                    .flatten()
+                    .flat_map(|to| {
+                        let host = if to.is_ipv4() { ip("0.0.0.0") } else { ip("::") };
+                        (0..*count).map(move |n| PublishedPort {
+                            protocol: Protocol::Tcp,
+                            host,
+                            host_port: 8000 + u16::from(*endpoint) * 10 + n,
+                            to: *to,
+                            port: 80,
+                        })
+                    })
+                    .collect();
+                let asked: Vec<_> = ports.iter().copied().collect();
+                let accepted = planner.publish(nid(*network), eid(*endpoint), &asked).is_ok();
+                if own.is_ok() {
+                    assert!(accepted && *network == 1);
+                    self.published.insert(*endpoint, ports);
+                }
+            }
             Action::Leave { network, endpoint } => {
                 if planner.leave(nid(*network), eid(*endpoint)).is_ok() {
                     self.join(*network, *endpoint, Far::Nowhere);
+                    if *network == 1 {
+                        self.published.remove(endpoint);
+                    }
                 }
             }
             Action::Hear { network, endpoint, record } => {
@@ -200,7 +237,10 @@ impl Model {
 
     /// What the kernel must hold.
     fn expected(&self) -> Observed {
-        let mut observed = Observed::default();
+        let published = self.published.iter().filter(|(_, ports)| !ports.is_empty());
+        let published =
+            published.map(|(endpoint, ports)| (eid(*endpoint), ports.clone())).collect();
+        let mut observed = Observed { published, ..Observed::default() };
         for network in [1, 2] {
             let claims = self.claims(network);
             if !claims.iter().any(|c| c.here) {
@@ -327,6 +367,17 @@ fn any_disturbance() -> impl Strategy<Value = KernelOp> {
             name
         }),
         1 => namespace().prop_map(|name| KernelOp::RemoveLink { place: Place::Host, name }),
+        1 => (1u8..6).prop_map(|n| KernelOp::RemovePublished { endpoint: eid(n) }),
+        1 => (1u8..12).prop_map(|n| KernelOp::EnsurePublished {
+            endpoint: eid(n),
+            ports: BTreeSet::from([PublishedPort {
+                protocol: Protocol::Udp,
+                host: ip("0.0.0.0"),
+                host_port: 53,
+                to: ip("10.1.0.99"),
+                port: u16::from(n),
+            }]),
+        }),
         1 => (1u8..6).prop_map(|n| KernelOp::RemoveLink {
             place: Place::Host,
             name: names::handed(eid(n))

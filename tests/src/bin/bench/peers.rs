@@ -82,6 +82,7 @@ impl Bed {
         let (options, ipv4, ipv6) = options::options_of(&definition()?);
         let mut tables = NetworkRegistration::new(Scope::Global);
         self.driver.create_network(NETWORK, &options, &mut tables, &ipv4, &ipv6).await?;
+        self.driver.set_restored().await;
         self.driver.set_synced(true).await;
         let mut interface =
             Interface { address: Some(pooled(u32::from(u16::MAX) - 1)?), ..Interface::default() };
