@@ -169,7 +169,7 @@ async fn every_call_of_a_network_driver_makes_the_round() {
         aux_addresses: BTreeMap::new(),
     };
     let options = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
-    let back = driver.network_allocate(nid, &options, &[data.clone()], &[]).await;
+    let back = driver.network_allocate(nid, &options, std::slice::from_ref(&data), &[]).await;
     assert_eq!(back, Ok(options));
     driver.network_free(nid).await.unwrap();
     let generic = Options::from([("com.docker.network.generic".to_owned(), json!({"x": "y"}))]);
