@@ -15,6 +15,7 @@ mod process;
 mod program;
 mod sandbox;
 
+mod swarm;
 mod world;
 
 use std::collections::BTreeSet;

@@ -19,6 +19,8 @@ use super::program::{self, Ran};
 use super::sandbox::Sandbox;
 use super::world::{Entrance, World};
 
+/// The agent's control socket in its run directory.
+const SOCKET: &str = "weft.sock";
 /// Lines of an agent's log that a failed test shows.
 const LOG_LINES: usize = 30;
 
@@ -33,6 +35,7 @@ pub struct Host {
     pub namespace: Namespace,
     addresses: [IpAddr; 2],
     directory: PathBuf,
+    run_dir: PathBuf,
     process: Option<Process>,
     world: Option<World>,
 }
@@ -45,13 +48,17 @@ impl Host {
         directory: PathBuf,
     ) -> Self {
         fs::create_dir_all(&directory).expect("a directory");
-        let client = Client::new(directory.join("run/weft.sock"));
+        let run_dir = directory.join("run");
+        let client = Client::new(run_dir.join(SOCKET));
         let name = format!("h{}", number + 1);
-        Self { name, client, namespace, addresses, directory, process: None, world: None }
+        let (process, world) = (None, None);
+        Self { name, client, namespace, addresses, directory, run_dir, process, world }
     }
 
-    /// Gives it process and mount namespaces of its own; where they are entered.
+    /// Gives it process and mount namespaces of its own, and a /run; where they are entered.
     pub(super) fn make_world(&mut self) -> Entrance {
+        self.run_dir = self.directory.join("host-run/weft");
+        self.client = Client::new(self.run_dir.join(SOCKET));
         let world = World::make(&self.namespace, &self.directory);
         self.world.insert(world).entrance()
     }
@@ -78,7 +85,7 @@ impl Host {
 
     /// Where its agent has its socket and pins.
     pub fn run_dir(&self) -> PathBuf {
-        self.directory.join("run")
+        self.run_dir.clone()
     }
 
     /// What its agent wrote to standard output and standard error, over all starts.

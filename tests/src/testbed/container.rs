@@ -29,6 +29,13 @@ impl Container {
         found.pop().expect("what was asked for")
     }
 
+    /// True while it runs; one that is removed does not.
+    pub fn runs(&self) -> bool {
+        let format = "{{.State.Running}}";
+        let ran = self.cli.run(&["container", "inspect", "--format", format, &self.id]);
+        ran.stdout.trim() == "true"
+    }
+
     /// Its network namespace of now, to ping from. It lives as long as it is held, and what is in
     /// it too: drop it before looking for leftovers.
     ///

@@ -15,6 +15,8 @@ use super::world::{self, Entrance};
 
 /// The image that each engine has: a static busybox, which sleeps unless told otherwise.
 pub const IMAGE: &str = "weft-test:1";
+/// Debian's, as the engine is: a newer one refuses some options to an older engine.
+const DOCKER: &str = "/usr/bin/docker";
 /// Lines of an engine's log that a failed test shows.
 const LOG_LINES: usize = 30;
 /// How long a command may take before it is killed, in seconds: an engine that waits for a plugin
@@ -65,11 +67,15 @@ impl Engine {
             .args([
                 place("--host=unix://", "docker.sock"),
                 place("--data-root=", "data"),
-                place("--pidfile=", "run/docker.pid"),
+                "--pidfile=/run/docker.pid".to_owned(),
                 place("--config-file=", "daemon.json"),
                 format!("--cgroup-parent=/{}", self.cgroup),
             ])
-            .args(["--storage-driver=vfs", "--exec-opt=native.cgroupdriver=cgroupfs", "--log-level=warn"])
+            .args([
+                "--storage-driver=vfs",
+                "--exec-opt=native.cgroupdriver=cgroupfs",
+                "--log-level=warn",
+            ])
             .args(more);
         let log = File::options().create(true).append(true).open(self.directory.join("log"));
         self.process = Some(Process::spawn_in(self.entrance, &command, log.expect("a log file")));
@@ -175,7 +181,7 @@ impl Engine {
 impl Cli {
     /// A command of `docker` against this engine.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        self.bounded("docker", arguments)
+        self.bounded(DOCKER, arguments)
     }
 
     /// Runs a command of `docker` against this engine.

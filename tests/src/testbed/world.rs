@@ -67,7 +67,7 @@ impl Entrance {
     pub(super) fn enter(self, inner: &Command) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .args(["--target", &self.init.to_string(), "--net", "--mount", "--pid", "--"])
+            .args(["--target", &self.init.to_string(), "--net", "--mount", "--uts", "--pid", "--"])
             .arg(inner.get_program())
             .args(inner.get_args())
             .stdin(Stdio::null())
@@ -79,6 +79,18 @@ impl Entrance {
             };
         }
         command
+    }
+
+    /// Kills what runs inside under this name, with SIGKILL.
+    ///
+    /// # Panics
+    /// When nothing does.
+    pub(super) fn kill_by_name(self, name: &str) {
+        // Processes of other worlds cannot be seen from there.
+        let mut kill = Command::new("bash");
+        kill.args(["-c", r#"kill -KILL $(pidof "$1")"#, "kill", name]);
+        let killed = self.enter(&kill).status().expect("nsenter starts");
+        assert!(killed.success(), "`{name}` runs and is killed");
     }
 
     /// Where the network namespace of a process is found, by its id inside.

@@ -41,17 +41,24 @@ async fn a_container_is_connected_and_disconnected_again_and_again() {
     // The engine's own bridge is where a container is that says nothing.
     let near = here.run(&[]);
     assert_eq!(way_out(&near).as_deref(), Some("eth0"));
+    // One that is connected to a network of the engine's own in the same way.
+    let engines = here.run(&[]);
+    here.docker(&["network", "create", "on-off-own"]).done();
     for round in 0..4 {
         here.docker(&["network", "connect", "on-off", &near.id]).done();
-        assert_eq!(has(&near, "on-off").0, "eth1", "round {round}");
+        here.docker(&["network", "connect", "on-off-own", &engines.id]).done();
+        assert_eq!(has(&near, "on-off").0, has(&engines, "on-off-own").0, "round {round}");
         assert_eq!(way_out(&near).as_deref(), Some("eth0"), "round {round}");
         reach_each_other(&near, &far, "on-off").await;
         here.docker(&["network", "disconnect", "on-off", &near.id]).done();
+        here.docker(&["network", "disconnect", "on-off-own", &engines.id]).done();
         assert_eq!(interfaces(&near).len(), 1, "round {round}");
         assert_eq!(way_out(&near).as_deref(), Some("eth0"), "round {round}");
     }
-    near.remove();
-    far.remove();
+    for container in [near, far, engines] {
+        container.remove();
+    }
+    here.remove_network("on-off-own");
     for engine in [here, there] {
         engine.remove_network("on-off");
     }

@@ -98,8 +98,6 @@ async fn ports_are_published(network: &str, more: &[&str], first: u16) {
     answers(&host.namespace, ask_tcp, (address, first + 3), 81);
     is_silent(from, ask_tcp, (address, first + 4));
     is_silent(from, ask_udp, (address, first + 1));
-    let shown = engine.docker(&["port", &container.id]).stdout;
-    assert!(shown.contains(&format!("8000/tcp -> 0.0.0.0:{first}")), "{shown}");
     // A way out is there too.
     container.sandbox().reaches(&[docker.testbed.hosts[2].address()]).await;
     container.remove();
@@ -120,6 +118,18 @@ async fn ports_are_published_through_the_engines_own_bridge() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ports_are_published_through_wefts_way_out() {
     ports_are_published("by-weft", &["--opt", "gateway=weft"], 18_100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engine_shows_the_ports_it_publishes_itself() {
+    let docker = Shared::docker().await;
+    let engine = &docker.engines[0];
+    engine.create_network("shown", &[]);
+    let container = engine.run(&["--network", "shown", "-p", "18200:80"]);
+    let shown = engine.docker(&["port", &container.id]).stdout;
+    assert!(shown.contains("80/tcp -> 0.0.0.0:18200"), "{shown}");
+    container.remove();
+    engine.remove_network("shown");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,13 +6,13 @@
 set -u
 dir=$1 group=$2 inside=$3
 
-mkdir -p "$dir/run" "$dir"/docker/{run,containerd,etc,plugins}
-# What the agent pins in its run directory is looked at from outside.
-mount --bind "$dir/run" "$dir/run"
-mount --make-private "$dir/run"
-mount --make-shared "$dir/run"
+mkdir -p "$dir"/host-run/{docker/plugins,containerd,lock,weft} "$dir"/docker/{etc,plugins}
+# The /run of the host, with what the agent pins there, is looked at from outside.
+mount --bind "$dir/host-run" "$dir/host-run"
+mount --make-private "$dir/host-run"
+mount --make-shared "$dir/host-run"
 
-unshare --mount --propagation unchanged --pid --fork --kill-child \
+unshare --mount --propagation unchanged --uts --pid --fork --kill-child \
   bash -c "$inside" world "$dir"
 
 for _ in {1..100}; do
@@ -24,10 +24,16 @@ for _ in {1..100}; do
   done
   [[ $left ]] || break
 done
+# A plugin's cgroup is called as the plugin, which the engine keeps in a directory of that name.
+groups=(-path "*/$group*")
+for plugin in "$dir"/docker/data/plugins/*/config.json; do
+  plugin=${plugin%/*}
+  groups+=(-o -path "*/${plugin##*/}*")
+done
 # A cgroup is busy for a moment after its last process.
 for _ in {1..50}; do
-  find /sys/fs/cgroup -depth -type d -path "*/$group*" -exec rmdir {} + 2>/dev/null
-  [[ $(find /sys/fs/cgroup -type d -path "*/$group*" -print -quit) ]] || break
+  find /sys/fs/cgroup -depth -type d \( "${groups[@]}" \) -exec rmdir {} + 2>/dev/null
+  [[ $(find /sys/fs/cgroup -type d \( "${groups[@]}" \) -print -quit) ]] || break
   sleep 0.1
 done
 rm -rf --one-file-system "$dir"
