@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use weft_agent::control::Detail;
-use weft_tests::testbed::{Container, Docker, eventually};
+use weft_tests::testbed::{Container, Docker, eventually, eventually_within};
 
 const NETWORK: &str = "blue";
 const SERVICE: &str = "web";
+/// A Swarm elects a new leader after ten seconds and more, which then gives a node that it has not
+/// heard of half a minute.
+const FAILOVER: Duration = Duration::from_secs(150);
 
+/// A Swarm knows a managed plugin by its whole name alone.
 fn create_network(docker: &Docker, leader: usize) {
-    let create = ["network", "create", "--driver", "weft", "--ipam-driver", "weft"];
+    let create = ["network", "create", "--driver", "weft:latest", "--ipam-driver", "weft:latest"];
     let rest = ["--ipam-opt", "network=blue", "--attachable", NETWORK];
     docker.engines[leader].docker(&[&create[..], &rest].concat()).line();
 }
@@ -27,7 +32,7 @@ fn addresses(tasks: &[(usize, Container)]) -> Vec<IpAddr> {
 /// Waits until so many tasks run, checks that all have addresses of their own, and that each
 /// reaches all others; returns them.
 async fn are_well(docker: &Docker, replicas: usize) -> Vec<(usize, Container)> {
-    let tasks = eventually(&format!("{replicas} tasks run"), async || {
+    let tasks = eventually_within(FAILOVER, &format!("{replicas} tasks run"), async || {
         let tasks = docker.tasks(SERVICE);
         (tasks.len() == replicas).then_some(tasks)
     })

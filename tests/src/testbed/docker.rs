@@ -27,6 +27,14 @@ pub struct Docker {
     pub engines: Vec<Engine>,
     /// The hosts.
     pub testbed: Testbed,
+    pub(super) mode: Mode,
+}
+
+/// How the engines stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Standalone,
+    Swarm,
 }
 
 impl Docker {
@@ -64,7 +72,7 @@ impl Docker {
             let entrance = host.make_world();
             engines.push(Engine::new(&host.name, entrance, host.directory()));
         }
-        Self { engines, testbed }
+        Self { engines, testbed, mode: Mode::Standalone }
     }
 
     /// Starts all engines, `more` as for [`Engine::start`], and gives each the image.

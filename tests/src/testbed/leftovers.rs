@@ -8,11 +8,13 @@ use weft_api::control::{ListFilter, NetworkResource};
 use weft_overlay::names;
 use weft_overlay::netlink::namespace::run_in;
 
-use super::docker::Docker;
+use super::docker::{Docker, Mode};
 use super::{Host, LOOK_EVERY, PATIENCE};
 
 /// Links that a host has of its engine's without any container.
 const ENGINES_LINKS: [&str; 2] = ["docker0", "docker_gwbridge"];
+/// How further ones begin in a Swarm: its own network for what comes in has a leg on the bridge.
+const SWARMS_LINKS: &str = "veth";
 
 impl Docker {
     /// Waits until no host has anything of Weft's: neither links, namespaces, routes and rules,
@@ -24,11 +26,18 @@ impl Docker {
         gone("something of Weft's is left", async || {
             let mut left = Vec::new();
             for host in &self.testbed.hosts {
-                left.extend(all_of(host).await);
+                left.extend(all_of(host, self.engines_links()).await);
             }
             left
         })
         .await;
+    }
+
+    fn engines_links(&self) -> IsEngines {
+        match self.mode {
+            Mode::Standalone => |link| ENGINES_LINKS.contains(&link),
+            Mode::Swarm => |link| ENGINES_LINKS.contains(&link) || link.starts_with(SWARMS_LINKS),
+        }
     }
 
     /// Waits until no host has anything of this network.
@@ -59,11 +68,14 @@ async fn gone(what: &str, mut look: impl AsyncFnMut() -> Vec<String>) {
     }
 }
 
-async fn all_of(host: &Host) -> Vec<String> {
+/// Tells whether a link is an engine's, by its name.
+type IsEngines = fn(&str) -> bool;
+
+async fn all_of(host: &Host, is_engines: IsEngines) -> Vec<String> {
     let kernel = host.kernel().await;
     let mut left = Vec::new();
     for (_, link) in kernel.links {
-        if !ENGINES_LINKS.contains(&link.as_str()) {
+        if !is_engines(&link) {
             left.push(format!("link {link}"));
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use weft_api::control::ClusterState;
 
-use super::docker::Docker;
+use super::docker::{Docker, Mode};
 use super::engine::{Engine, IMAGE};
 use super::{Container, eventually};
 
@@ -18,6 +18,7 @@ impl Docker {
     /// Without root, Docker or the plugin that `make plugin` builds.
     pub async fn swarm(hosts: usize) -> Self {
         let mut docker = Self::hosts(hosts).await;
+        docker.mode = Mode::Swarm;
         docker.start(&[]).await;
         let plugin = plugin_directory();
         let plugin = plugin.to_str().expect("a path of ours");
