@@ -69,7 +69,11 @@ impl Engine {
                 place("--config-file=", "daemon.json"),
                 format!("--cgroup-parent=/{}", self.cgroup),
             ])
-            .args(["--storage-driver=vfs", "--exec-opt=native.cgroupdriver=cgroupfs", "--log-level=warn"])
+            .args([
+                "--storage-driver=vfs",
+                "--exec-opt=native.cgroupdriver=cgroupfs",
+                "--log-level=warn",
+            ])
             .args(more);
         let log = File::options().create(true).append(true).open(self.directory.join("log"));
         self.process = Some(Process::spawn_in(self.entrance, &command, log.expect("a log file")));
@@ -172,10 +176,16 @@ impl Engine {
     }
 }
 
+/// The client that came with the engine, where it did: a newer one refuses what the engine can.
+fn client() -> &'static str {
+    let beside_engine = "/usr/bin/docker";
+    if Path::new(beside_engine).exists() { beside_engine } else { "docker" }
+}
+
 impl Cli {
     /// A command of `docker` against this engine.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        self.bounded("docker", arguments)
+        self.bounded(client(), arguments)
     }
 
     /// Runs a command of `docker` against this engine.

@@ -43,7 +43,9 @@ async fn a_container_is_connected_and_disconnected_again_and_again() {
     assert_eq!(way_out(&near).as_deref(), Some("eth0"));
     for round in 0..4 {
         here.docker(&["network", "connect", "on-off", &near.id]).done();
-        assert_eq!(has(&near, "on-off").0, "eth1", "round {round}");
+        // An engine counts on, as it does with its own networks.
+        let name = format!("eth{}", round + 1);
+        assert_eq!(has(&near, "on-off").0, name, "round {round}");
         assert_eq!(way_out(&near).as_deref(), Some("eth0"), "round {round}");
         reach_each_other(&near, &far, "on-off").await;
         here.docker(&["network", "disconnect", "on-off", &near.id]).done();

@@ -98,8 +98,11 @@ async fn ports_are_published(network: &str, more: &[&str], first: u16) {
     answers(&host.namespace, ask_tcp, (address, first + 3), 81);
     is_silent(from, ask_tcp, (address, first + 4));
     is_silent(from, ask_udp, (address, first + 1));
-    let shown = engine.docker(&["port", &container.id]).stdout;
-    assert!(shown.contains(&format!("8000/tcp -> 0.0.0.0:{first}")), "{shown}");
+    if more.is_empty() {
+        // An engine does not read what a remote driver tells of ports, and shows its own only.
+        let shown = engine.docker(&["port", &container.id]).stdout;
+        assert!(shown.contains(&format!("8000/tcp -> 0.0.0.0:{first}")), "{shown}");
+    }
     // A way out is there too.
     container.sandbox().reaches(&[docker.testbed.hosts[2].address()]).await;
     container.remove();
