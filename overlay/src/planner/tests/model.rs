@@ -131,7 +131,8 @@ impl Model {
                 self.published.remove(&endpoint);
             }
         }
-        carry_out(planner, kernel);
+        // What else was damaged may refuse; the reconciliation that follows repairs it.
+        let _ = kernel.apply_all(&drain(planner));
     }
 
     fn join(&mut self, network: u8, endpoint: u8, far: Far) {
