@@ -28,6 +28,7 @@ use crate::failure::Failure;
 use crate::gossip::streams::{self, SharedSecrets};
 use crate::ipam_driver::{self, WeftIpam};
 use crate::overlay_driver::{NETWORK_TYPE, OverlayDriver, OverlayTask};
+use crate::plugins::{Patience, Plugins};
 use crate::registry::Registry;
 use crate::store::Store;
 
@@ -104,7 +105,11 @@ impl App {
         })?;
         let (vanished, vanishing) = mpsc::channel(VANISHED_QUEUED_MAX);
         let (driver, overlay) = OverlayDriver::new(planner, executor, RECONCILE_EVERY, vanished);
-        let registry = Arc::new(Registry::default());
+        let own = std::iter::once(&config.socket)
+            .chain(config.docker.as_ref().map(|docker| &docker.socket));
+        let plugins =
+            Plugins::new(config.plugins.clone(), own.cloned().collect(), Patience::default());
+        let registry = Arc::new(Registry::with_plugins(plugins));
         register(&registry, driver.clone(), WeftIpam::new(handle.clone()))?;
         let controller = Arc::new(Controller::new(
             crate::controller::Settings {
@@ -167,6 +172,10 @@ impl App {
                 anyhow::bail!("endpoints were not restored: {error}");
             }
         }
+        rest.spawn({
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            async move { controller.settle_with_plugins(stop).await }
+        });
         self.controller.begin_reconciling().await;
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));

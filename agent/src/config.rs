@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_api::driver::Scope;
 
+use crate::plugins::Directories;
 use crate::seed::{DEFAULT_PORT, Seed};
 
 pub use advertise::{AdvertiseError, choose_advertise};
@@ -94,6 +95,8 @@ pub struct Config {
     pub log: String,
     /// What to do at start.
     pub start_up: StartUp,
+    /// Where third parties' plugins are looked for.
+    pub plugins: Directories,
     /// The Docker plugin, where it is served.
     pub docker: Option<Docker>,
     /// What a cluster made here hands out.
@@ -155,6 +158,14 @@ impl Config {
             Some(name) => checked_name(name)?,
             None => checked_name(host.name()?)?,
         };
+        let plugins = match layer.plugin_dirs {
+            None => Directories::default(),
+            Some(directories) => {
+                let mut directories = directories.into_iter().map(&absolute);
+                let sockets = directories.next().ok_or(ConfigError::NoPluginDirectory)?;
+                Directories { sockets, files: directories.collect() }
+            }
+        };
         let advertise = match layer.advertise {
             Some(address) => checked_advertise(address)?,
             None => host.default_address()?,
@@ -170,6 +181,7 @@ impl Config {
             log_format: layer.log_format.unwrap_or_default(),
             log: layer.log.unwrap_or_else(|| "info".to_owned()),
             start_up,
+            plugins,
             docker,
             pools,
             rest: Duration::from_secs(layer.rest_seconds.unwrap_or(60)),

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use weft_api::control::ControlError;
 use weft_api::driver::{Driver, DriverError};
-use weft_api::ipam::{Ipam, IpamError};
+use weft_api::ipam::IpamError;
 use weft_api::{Definition, Kind, NetworkId};
 
 use crate::control::{Answer, ErrorKind, NetworkRef, resolve};
@@ -30,6 +30,7 @@ mod diagnosis;
 mod dispatch;
 mod endpoints;
 pub(crate) mod engine;
+mod foreign;
 pub mod inventory;
 mod networks;
 mod restore;
@@ -70,10 +71,11 @@ pub struct Controller {
     locks: KeyedLocks,
     registrations: dispatch::Registrations,
     leaving: Leaving,
+    foreign: foreign::Foreign,
     /// Wakes whoever waits for a network to be defined.
     defined: Notify,
-    /// Wakes whoever lets claims of addresses expire.
-    claimed: Notify,
+    /// Wakes whoever cleans up behind engines.
+    engines: Notify,
     started: Instant,
 }
 
@@ -95,8 +97,9 @@ impl Controller {
             locks: KeyedLocks::default(),
             registrations: dispatch::Registrations::default(),
             leaving: Leaving::default(),
+            foreign: foreign::Foreign::default(),
             defined: Notify::new(),
-            claimed: Notify::new(),
+            engines: Notify::new(),
             started: now,
         }
     }
@@ -137,44 +140,37 @@ impl Controller {
     }
 
     /// Returns the driver of a network.
-    fn driver_of(&self, definition: &Definition) -> Answer<crate::registry::NetworkDriver> {
-        self.registry.network(&definition.driver).ok_or_else(|| {
-            ControlError::not_found(format!(
-                "network driver `{}` of network `{}` is not on this node",
-                definition.driver, definition.name
-            ))
-            .with_hint(format!("this node has: {}", self.registry.network_types().join(", ")))
-        })
+    async fn driver_of(&self, definition: &Definition) -> Answer<crate::registry::NetworkDriver> {
+        let found = self.registry.network(&definition.driver).await;
+        found.map_err(|error| foreign::no_driver(&error, self))
     }
 
     /// Returns the IPAM driver of a network.
-    fn ipam_of(&self, definition: &Definition) -> Answer<Arc<dyn Ipam>> {
-        self.registry.ipam(&definition.ipam).ok_or_else(|| {
-            ControlError::not_found(format!(
-                "IPAM driver `{}` of network `{}` is not on this node",
-                definition.ipam, definition.name
-            ))
-            .with_hint(format!("this node has: {}", self.registry.ipam_names().join(", ")))
-        })
+    async fn ipam_of(&self, definition: &Definition) -> Answer<crate::registry::IpamDriver> {
+        let found = self.registry.ipam(&definition.ipam).await;
+        found.map_err(|error| foreign::no_driver(&error, self))
     }
 
     /// Returns the driver of a network that may be deleted: then it is the built-in one.
-    fn driver_for(
+    async fn driver_for(
         &self,
         definition: Option<&Definition>,
     ) -> Answer<crate::registry::NetworkDriver> {
         match definition {
-            Some(definition) => self.driver_of(definition),
-            None => self.registry.network(crate::overlay_driver::NETWORK_TYPE).ok_or_else(|| {
-                ControlError::not_found("the built-in network driver is not registered")
-            }),
+            Some(definition) => self.driver_of(definition).await,
+            None => {
+                let overlay = crate::overlay_driver::NETWORK_TYPE;
+                self.registry.registered_network(overlay).ok_or_else(|| {
+                    ControlError::not_found("the built-in network driver is not registered")
+                })
+            }
         }
     }
 
     /// Makes sure that this node takes part in a network and its driver knows it. The caller holds
     /// the network's lock.
     async fn use_network(&self, definition: &Definition) -> Answer<Arc<dyn Driver>> {
-        let driver = self.driver_of(definition)?;
+        let driver = self.driver_of(definition).await?;
         if self.inventory().is_created(definition.id) {
             return Ok(driver.driver);
         }
@@ -184,13 +180,26 @@ impl Controller {
             .map_err(table_error)?;
         let mut registration =
             weft_api::driver::NetworkRegistration::new(driver.capability.data_scope);
-        let (options, v4, v6) = crate::overlay_driver::options::options_of(definition);
+        let (options, v4, v6) = if driver.driver.is_built_in() {
+            crate::overlay_driver::options::options_of(definition)
+        } else if self.foreign.knows(id) {
+            // From an earlier start: plugins keep what they know.
+            self.inventory().mark_created(id);
+            return Ok(driver.driver);
+        } else {
+            self.foreign_network_begins(id, &definition.driver).await?;
+            foreign::plugin_options(definition)
+        };
         let created = driver.driver.create_network(id, &options, &mut registration, &v4, &v6).await;
         if let Err(error) = created {
             self.stop_using(definition).await;
             return Err(driver_error(error));
         }
         self.inventory().mark_created(id);
+        if !driver.driver.is_built_in() {
+            self.foreign_network_made(id, &definition.driver).await?;
+            self.introduce_nodes(driver.driver.clone()).await?;
+        }
         for table in registration.tables().keys() {
             self.register_table(id, table, driver.driver.clone()).await?;
         }
@@ -208,8 +217,10 @@ impl Controller {
         if self.inventory().in_use(id) {
             return;
         }
-        if self.inventory().mark_deleted(id)
-            && let Ok(driver) = self.driver_for(definition)
+        if self.foreign.may_know(id) {
+            self.settle_network_in_turn(id).await;
+        } else if self.inventory().mark_deleted(id)
+            && let Ok(driver) = self.driver_for(definition).await
             && let Err(error) = driver.driver.delete_network(id).await
         {
             tracing::warn!(network = %id, %error, "driver did not delete the network");

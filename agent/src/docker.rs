@@ -51,6 +51,8 @@ pub struct Plugin {
     pools: tokio::sync::Mutex<()>,
     /// Wakes the chores.
     chores: Notify,
+    /// When the engine was last seen to start.
+    started: Mutex<Option<tokio::time::Instant>>,
     discovered: watch::Sender<BTreeSet<IpAddr>>,
 }
 
@@ -63,6 +65,7 @@ impl Plugin {
             books: Mutex::default(),
             pools: tokio::sync::Mutex::default(),
             chores: Notify::new(),
+            started: Mutex::default(),
             discovered: watch::Sender::default(),
         })
     }

@@ -124,6 +124,8 @@ pub enum PortHolder {
     Free,
     /// This agent, or a device it made.
     Us,
+    /// The kernel, for VXLAN devices of somebody else, which ours share it with: Docker's overlay.
+    Kernel,
     /// Somebody else; what the operating system said when the port was tried.
     Another(String),
 }
@@ -134,6 +136,9 @@ pub fn port(name: &str, number: u16, holder: &PortHolder) -> Check {
     match holder {
         PortHolder::Us => Check::ok(check, format!("{number}, ours")),
         PortHolder::Free => Check::ok(check, format!("{number}, free")),
+        PortHolder::Kernel => {
+            Check::ok(check, format!("{number}, shared with VXLAN devices of another program"))
+        }
         PortHolder::Another(error) => Check::fail(
             check,
             format!("{number} is taken: {error}"),

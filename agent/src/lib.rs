@@ -19,6 +19,7 @@ pub mod lab;
 pub mod logging;
 pub mod node;
 pub mod overlay_driver;
+pub mod plugins;
 pub mod registry;
 pub mod seed;
 pub mod store;

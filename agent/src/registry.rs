@@ -3,8 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use weft_api::driver::{Capability, Driver, DriverCallback, DriverError, PluginGetter, Scope};
-use weft_api::ipam::{Capability as IpamCapability, Ipam, IpamError, Registerer};
+use weft_api::Kind;
+use weft_api::driver::{
+    Capability, Driver, DriverCallback, DriverError, NETWORK_PLUGIN_ENDPOINT_TYPE, Plugin,
+    PluginGetter, Scope,
+};
+use weft_api::error::Error;
+use weft_api::ipam::{
+    Capability as IpamCapability, Ipam, IpamError, PLUGIN_ENDPOINT_TYPE, Registerer,
+};
+
+use crate::plugins::{Plugins, RemoteDriver, RemoteIpam};
 
 /// A registered network driver.
 #[derive(Clone)]
@@ -21,14 +30,22 @@ impl std::fmt::Debug for NetworkDriver {
     }
 }
 
-/// A registered IPAM driver, and what it requires.
-type IpamDriver = (Arc<dyn Ipam>, IpamCapability);
+/// A registered IPAM driver.
+#[derive(Clone)]
+pub struct IpamDriver {
+    /// The driver.
+    pub driver: Arc<dyn Ipam>,
+    /// What it requires.
+    pub capability: IpamCapability,
+}
 
-/// Network and IPAM drivers by name.
+/// Network and IPAM drivers by name. One that is not registered is looked for among the plugins,
+/// each time anew until there is one.
 #[derive(Default)]
 pub struct Registry {
     networks: RwLock<BTreeMap<String, NetworkDriver>>,
     ipams: RwLock<BTreeMap<String, IpamDriver>>,
+    plugins: Option<Plugins>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -38,14 +55,64 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Returns the driver of a network type.
-    pub fn network(&self, name: &str) -> Option<NetworkDriver> {
-        read(&self.networks).get(name).cloned()
+    /// Makes a registry that finds drivers among `plugins`, too.
+    pub fn with_plugins(plugins: Plugins) -> Self {
+        Self { plugins: Some(plugins), ..Self::default() }
     }
 
-    /// Returns an IPAM driver.
-    pub fn ipam(&self, name: &str) -> Option<Arc<dyn Ipam>> {
-        read(&self.ipams).get(name).map(|(driver, _)| driver.clone())
+    /// Returns the driver of a network type, which may be a plugin that nobody asked for yet.
+    ///
+    /// # Errors
+    /// Not found when there is none, or what the plugin of that name answered.
+    pub async fn network(&self, name: &str) -> Result<NetworkDriver, Error> {
+        if let Some(driver) = self.registered_network(name) {
+            return Ok(driver);
+        }
+        let plugin = self.plugin("network", name, NETWORK_PLUGIN_ENDPOINT_TYPE).await?;
+        let (driver, capability) =
+            RemoteDriver::connect(plugin).await.map_err(|error| Error::new(error.kind(), error))?;
+        // Somebody else may have asked at the same time; whichever came first is as good.
+        drop(self.register_driver(name, Arc::new(driver), capability));
+        self.registered_network(name).ok_or_else(|| Error::internal("a driver was not registered"))
+    }
+
+    /// Returns an IPAM driver, which may be a plugin that nobody asked for yet.
+    ///
+    /// # Errors
+    /// Not found when there is none, or what the plugin of that name answered.
+    pub async fn ipam(&self, name: &str) -> Result<IpamDriver, Error> {
+        if let Some(driver) = read(&self.ipams).get(name).cloned() {
+            return Ok(driver);
+        }
+        let plugin = self.plugin("IPAM", name, PLUGIN_ENDPOINT_TYPE).await?;
+        let (driver, capability) = RemoteIpam::connect(plugin).await;
+        // As above.
+        drop(self.register_ipam_driver_with_capabilities(name, Arc::new(driver), capability));
+        let registered = read(&self.ipams).get(name).cloned();
+        registered.ok_or_else(|| Error::internal("a driver was not registered"))
+    }
+
+    async fn plugin(
+        &self,
+        what: &str,
+        name: &str,
+        endpoint_type: &str,
+    ) -> Result<Arc<dyn Plugin>, Error> {
+        let absent = |error: &Error| {
+            Error::not_found(format!("{what} driver `{name}` is not on this node: {error}"))
+        };
+        match &self.plugins {
+            None => Err(absent(&Error::not_found("it has no plugins"))),
+            Some(plugins) => plugins
+                .get(name, endpoint_type)
+                .await
+                .map_err(|error| if error.kind == Kind::NotFound { absent(&error) } else { error }),
+        }
+    }
+
+    /// Returns the driver of a network type, where it is registered.
+    pub fn registered_network(&self, name: &str) -> Option<NetworkDriver> {
+        read(&self.networks).get(name).cloned()
     }
 
     /// Lists the network types.
@@ -61,7 +128,7 @@ impl Registry {
 
 impl DriverCallback for Registry {
     fn plugin_getter(&self) -> Option<&dyn PluginGetter> {
-        None
+        self.plugins.as_ref().map(|plugins| plugins as &dyn PluginGetter)
     }
 
     fn register_driver(
@@ -96,7 +163,7 @@ impl Registerer for Registry {
                 "ipam driver already registered with name {name:?}"
             ))));
         }
-        ipams.insert(name.to_owned(), (driver, capability));
+        ipams.insert(name.to_owned(), IpamDriver { driver, capability });
         Ok(())
     }
 }

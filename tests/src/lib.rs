@@ -3,4 +3,5 @@
 pub mod cluster;
 pub mod nodes;
 pub mod testbed;
+pub mod third_party;
 pub mod transcript;

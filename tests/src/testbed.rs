@@ -5,10 +5,17 @@
 //! namespace of their own, and the networks they pin would end with them.
 
 mod agent;
+mod container;
+mod docker;
+mod engine;
 mod ground;
 mod kernel;
+mod leftovers;
+mod process;
 mod program;
 mod sandbox;
+
+mod world;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -25,6 +32,9 @@ use weft_api::control::{
 };
 
 pub use agent::Host;
+pub use container::Container;
+pub use docker::{Docker, Shared};
+pub use engine::{Cli, Engine, IMAGE};
 pub use ground::{GOSSIP_PORT, Underlay};
 pub use kernel::Kernel;
 pub use program::{Ran, weft_binary};
@@ -55,8 +65,12 @@ impl Testbed {
             nix::unistd::geteuid().is_root(),
             "these tests make network namespaces: run them as root"
         );
-        let directory =
-            tempfile::Builder::new().prefix("weft-e2e-").tempdir().expect("a directory");
+        Self::new_in(underlay, "weft-e2e-").await
+    }
+
+    /// An underlay without hosts, in a directory whose name begins like this.
+    async fn new_in(underlay: Underlay, prefix: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix(prefix).tempdir().expect("a directory");
         Self { ground: Ground::lay(underlay).await, hosts: Vec::new(), directory }
     }
 
@@ -71,18 +85,23 @@ impl Testbed {
         for _ in 0..hosts {
             testbed.add_host().await;
         }
-        for host in &mut testbed.hosts {
-            host.start(&[]);
+        testbed.found(&[]).await;
+        testbed
+    }
+
+    /// Starts all agents, with `more` arguments, and makes one cluster of them.
+    async fn found(&mut self, more: &[&str]) {
+        for host in &mut self.hosts {
+            host.start(more);
         }
-        for host in &mut testbed.hosts {
+        for host in &mut self.hosts {
             host.answers().await;
         }
-        testbed.hosts[0].client.init(&InitRequest::default()).await.expect("init");
-        for host in 1..hosts {
-            testbed.join(host).await;
+        self.hosts[0].client.init(&InitRequest::default()).await.expect("init");
+        for host in 1..self.hosts.len() {
+            self.join(host).await;
         }
-        testbed.settled().await;
-        testbed
+        self.settled().await;
     }
 
     /// Adds a host without an agent, and returns its number.

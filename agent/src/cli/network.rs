@@ -77,12 +77,15 @@ pub struct NetworkCreateArgs {
     /// Option of the network driver, may be repeated
     #[arg(short = 'o', long = "opt", value_parser = key_value, value_name = "KEY=VALUE")]
     pub options: Vec<KeyValue>,
-    /// Network driver
+    /// Network driver: the built-in one, or a Docker plugin of this name
     #[arg(long, default_value = "overlay")]
     pub driver: String,
-    /// IPAM driver
+    /// IPAM driver: the built-in one, or a Docker plugin of this name
     #[arg(long, default_value = "weft", value_name = "DRIVER")]
     pub ipam_driver: String,
+    /// Option of the IPAM driver, may be repeated
+    #[arg(long = "ipam-opt", value_parser = key_value, value_name = "KEY=VALUE")]
+    pub ipam_options: Vec<KeyValue>,
 }
 
 /// Lists the networks of the cluster.

@@ -30,6 +30,7 @@ async fn create(args: NetworkCreateArgs) -> Result<(), Failure> {
     let request = NetworkCreate {
         subnets: subnets(&args.subnet, &args.gateway, &args.ip_range)?,
         options: options(args.options)?,
+        ipam_options: options(args.ipam_options)?,
         name: args.name,
         driver: args.driver,
         ipam: args.ipam_driver,

@@ -86,6 +86,9 @@ pub enum ConfigError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// An empty list of directories.
+    #[error("`plugin_dirs` names no directory")]
+    NoPluginDirectory,
     /// A pool that cannot serve.
     #[error("`{key}` is {value}, and {reason}")]
     Pool {
@@ -116,6 +119,9 @@ impl ConfigError {
             Self::Advertise(_) => "give the address of the interface that leads to the other nodes",
             Self::NoAdvertise(_) => {
                 "give the address that the other nodes reach this one at with --advertise"
+            }
+            Self::NoPluginDirectory => {
+                "name the directory of sockets, then those of .spec and .json files"
             }
             Self::Host { .. } => "give --name and --advertise",
             Self::Pool { .. } => "the example dist/weft.toml lists the pools with their defaults",

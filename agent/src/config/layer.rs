@@ -82,6 +82,8 @@ layer! {
     join: Vec<String> = parse_list, "addresses parted by commas";
     /// The file that holds the join token.
     token_file: PathBuf = parse, "a path";
+    /// Where third parties' plugins are looked for: the directory of sockets, then those of files.
+    plugin_dirs: Vec<PathBuf> = parse_paths, "absolute paths parted by commas";
     /// The socket of the Docker plugin.
     docker_socket: PathBuf = parse, "a path";
     /// Where an engine's networks are known.
@@ -143,6 +145,10 @@ fn parse_switch(text: &str) -> Option<bool> {
         "false" | "0" | "no" => Some(false),
         _ => None,
     }
+}
+
+fn parse_paths(text: &str) -> Option<Vec<PathBuf>> {
+    Some(parse_list(text)?.into_iter().map(PathBuf::from).collect())
 }
 
 fn parse_list(text: &str) -> Option<Vec<String>> {

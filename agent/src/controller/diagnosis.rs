@@ -107,8 +107,19 @@ async fn obstacles() -> Vec<Check> {
 fn tried(address: IpAddr, port: u16) -> PortHolder {
     match UdpSocket::bind(SocketAddr::new(address, port)) {
         Ok(_) => PortHolder::Free,
+        Err(_) if is_kernels(&read("/proc/net/udp"), port) => PortHolder::Kernel,
+        Err(_) if is_kernels(&read("/proc/net/udp6"), port) => PortHolder::Kernel,
         Err(error) => PortHolder::Another(error.to_string()),
     }
+}
+
+/// Tells whether the kernel itself has a UDP port: its sockets have no inode (proc_net(5)).
+fn is_kernels(sockets: &str, port: u16) -> bool {
+    let at_port = format!(":{port:04X}");
+    sockets.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1).is_some_and(|local| local.ends_with(&at_port)) && fields.get(9) == Some(&"0")
+    })
 }
 
 async fn lateness() -> Duration {
@@ -138,6 +149,16 @@ fn read(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_of_the_kernel_is_told_from_that_of_a_program() {
+        let line = |port: &str, inode: &str| {
+            format!("1: 00000000:{port} 00000000:0000 07 00:00 00:00 00000000 0 0 {inode} 2 0 0\n")
+        };
+        let table = ["sl local_address\n", &line("12B5", "0"), &line("1F0E", "4242")].concat();
+        assert!(is_kernels(&table, 4789));
+        assert!(!is_kernels(&table, 7950) && !is_kernels(&table, 53));
+    }
 
     #[test]
     fn the_innermost_mount_says_whether_a_path_is_shared() {

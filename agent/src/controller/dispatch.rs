@@ -192,7 +192,7 @@ impl Dispatcher {
             News::Table(event) => self.table(event).await,
             News::Defined(_) => self.controller.defined.notify_waiters(),
             News::Deleted(network) => self.deleted(network),
-            News::Member(event) => self.member(event).await,
+            News::Member(event) => self.member(event),
             News::Ready => self.controller.became_ready().await,
             News::Ended => self.controller.membership_ended().await,
             News::Missed => self.start_over().await,
@@ -224,27 +224,34 @@ impl Dispatcher {
             );
         }
         self.controller.registrations.remove(network);
+        self.controller.foreign.wake();
     }
 
     /// Every driver hears of nodes, as discovery has it.
-    async fn member(&self, event: MemberEvent) {
-        let (address, comes) = match event {
-            MemberEvent::Up(member) => (member.addr.ip().to_string(), true),
+    fn member(&self, event: MemberEvent) {
+        let address = match event {
+            MemberEvent::Up(member) => member.addr.ip().to_string(),
             MemberEvent::Left(_)
             | MemberEvent::Forgotten(_)
             | MemberEvent::Failed(_)
             | MemberEvent::Renamed(_) => return,
         };
         for name in self.controller.registry.network_types() {
-            let Some(driver) = self.controller.registry.network(&name) else { continue };
+            let Some(driver) = self.controller.registry.registered_network(&name) else {
+                continue;
+            };
             let news = Discovery::Node(NodeDiscoveryData {
                 bind_address: address.clone(),
                 address: address.clone(),
                 is_self: false,
             });
-            if comes && let Err(error) = driver.driver.discover_new(&news).await {
-                tracing::debug!(driver = name, %error, "driver refused discovery");
-            }
+            let tell = async move {
+                if let Err(error) = driver.driver.discover_new(&news).await {
+                    tracing::debug!(driver = name, %error, "driver refused discovery");
+                }
+            };
+            // A plugin that is slow must not keep news from the others.
+            tokio::spawn(tell);
         }
     }
 

@@ -13,10 +13,8 @@ use weft_api::ipam::{Ipam, IpamError};
 use weft_api::{Definition, EndpointId, Mac, Stamp, Subnet, Write};
 
 use super::inventory::{Endpoint, EngineEndpoint};
-use super::networks::pool_id;
 use super::{Controller, driver_error, ipam_error};
 use crate::control::{Answer, EndpointRef, NetworkRef, resolve};
-use crate::ipam_driver::{ENDPOINT, RANGE};
 use crate::overlay_driver::options::STAMP;
 
 /// The table of endpoint names. Key: a name; value: the endpoint's id in text. A name is refused
@@ -159,11 +157,22 @@ impl Controller {
         wanted: &Wanted<'_>,
         request: EndpointCreate,
     ) -> Answer<Endpoint> {
-        let ipam = self.ipam_of(definition)?;
-        let allocated = self.allocate(&*ipam, definition, id, wanted).await?;
+        let ipam = self.ipam_of(definition).await?;
+        self.ensure_pools(definition, &ipam).await?;
+        let mut request = request;
+        if request.mac.is_none() && ipam.capability.requires_mac_address {
+            request.mac = Some(random_mac()?);
+        }
+        let allocated = self.allocate(&*ipam.driver, definition, id, wanted, request.mac).await?;
+        let _turn = self.foreign_endpoint_turn(id).await;
         let made = self.make_allocated(driver, definition, id, name, &allocated, request).await;
         if made.is_err() {
-            self.give_back(&*ipam, &allocated).await;
+            if ipam.driver.is_built_in() {
+                self.give_back(&*ipam.driver, &allocated).await;
+            }
+            if !self.settle_endpoint_in_turn(id).await {
+                self.foreign.wake();
+            }
         }
         made
     }
@@ -216,6 +225,12 @@ impl Controller {
         allocated: &[Allocated],
         request: EndpointCreate,
     ) -> Answer<Endpoint> {
+        let held = allocated.iter().map(|one| (one.pool_id.clone(), one.address)).collect();
+        self.foreign_endpoint_begins(definition, id, &driver, held).await?;
+        if definition.ipam != crate::ipam_driver::NAME {
+            let given: Vec<IpAddr> = allocated.iter().map(|one| one.address.ip()).collect();
+            self.check_unique(definition, &given).await?;
+        }
         let draft = Draft {
             id,
             name: name.to_owned(),
@@ -256,12 +271,17 @@ impl Controller {
             stale: false,
             engine: draft.engine,
         };
-        let options = endpoint_options(&endpoint);
+        let options = if driver.is_built_in() {
+            endpoint_options(&endpoint)
+        } else {
+            driver_options(&endpoint)
+        };
         driver
             .create_endpoint(definition.id, id, &mut interface, &options)
             .await
             .map_err(driver_error)?;
-        let endpoint = Endpoint { mac: interface.mac, ..endpoint };
+        let Interface { mac, address, address_ipv6 } = interface;
+        let endpoint = Endpoint { mac, address, address_ipv6, ..endpoint };
         let mut writes = draft.also;
         writes.push(endpoint.to_write());
         if let Err(error) = self.core(move |core, _| core.persist(writes)).await {
@@ -279,10 +299,11 @@ impl Controller {
         definition: &Definition,
         id: EndpointId,
         wanted: &Wanted<'_>,
+        mac: Option<Mac>,
     ) -> Answer<Vec<Allocated>> {
         let mut full = None;
         for segment in &wanted.segments {
-            match self.allocate_in(ipam, definition, id, segment, wanted).await {
+            match self.allocate_in(ipam, definition, id, segment, wanted, mac).await {
                 Ok(allocated) => return Ok(allocated),
                 // The next subnet may have room; an address asked for is in one only.
                 Err(IpamError::NoAvailableIps) => full = Some(IpamError::NoAvailableIps),
@@ -300,14 +321,12 @@ impl Controller {
         id: EndpointId,
         segment: &[&Subnet],
         wanted: &Wanted<'_>,
+        mac: Option<Mac>,
     ) -> Result<Vec<Allocated>, IpamError> {
         let mut allocated = Vec::new();
         for subnet in segment {
-            let pool_id = pool_id(definition, subnet);
-            let mut options = BTreeMap::from([(ENDPOINT.to_owned(), id.to_string())]);
-            if let Some(range) = subnet.range {
-                options.insert(RANGE.to_owned(), range.to_string());
-            }
+            let pool_id = self.pool_id(definition, subnet);
+            let options = self.address_options(definition, subnet, id, mac);
             let address = if subnet.pool.is_ipv4() { wanted.v4 } else { wanted.v6 };
             match ipam.request_address(&pool_id, address, &options).await {
                 Ok((address, _)) => allocated.push(Allocated { pool_id, address }),
@@ -345,7 +364,8 @@ impl Controller {
         }
         let network = endpoint.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
-        if let Ok(driver) = self.driver_for(definition.as_ref())
+        if !self.foreign.drives(endpoint.id)
+            && let Ok(driver) = self.driver_for(definition.as_ref()).await
             && let Err(error) = driver.driver.delete_endpoint(network, endpoint.id).await
         {
             tracing::warn!(endpoint = %endpoint.id, %error, "driver did not delete the endpoint");
@@ -356,17 +376,34 @@ impl Controller {
         let id = endpoint.id;
         self.core(move |core, _| core.persist([Endpoint::removal(id)])).await?;
         if let Some(definition) = &definition
-            && let Some(ipam) = self.registry.ipam(&definition.ipam)
+            && definition.ipam == crate::ipam_driver::NAME
+            && let Ok(ipam) = self.ipam_of(definition).await
         {
-            self.give_back(&*ipam, &allocated_of(definition, &endpoint)).await;
+            self.give_back(&*ipam.driver, &self.allocated_of(definition, &endpoint)).await;
         }
         if endpoint.engine.is_none() {
             self.release_name(network, &endpoint.name).await;
         }
         self.inventory().remove(id);
+        self.settle_endpoint(id).await;
         let _turn = self.lock_network(network).await;
         self.stop_using_with(network, definition.as_ref()).await;
         Ok(())
+    }
+
+    /// The addresses that end with an endpoint: all but those a Swarm's leader allocated.
+    fn allocated_of(&self, definition: &Definition, endpoint: &Endpoint) -> Vec<Allocated> {
+        let borrowed = endpoint.engine.as_ref().map(|engine| engine.borrowed.as_slice());
+        endpoint
+            .address
+            .into_iter()
+            .chain(endpoint.address_ipv6)
+            .filter(|address| !borrowed.unwrap_or_default().contains(&address.ip()))
+            .filter_map(|address| {
+                let subnet = definition.subnets.iter().find(|s| s.pool.contains(address.ip()))?;
+                Some(Allocated { pool_id: self.pool_id(definition, subnet), address })
+            })
+            .collect()
     }
 
     pub(super) async fn attach_endpoint(&self, request: AttachRequest) -> Answer<EndpointResource> {
@@ -471,29 +508,27 @@ fn check_name(name: &str) -> Answer<()> {
     Ok(())
 }
 
-/// The contract's options of an endpoint: what its user gave and when it was allocated.
-pub(super) fn endpoint_options(endpoint: &Endpoint) -> Options {
-    let mut options: Options = endpoint
+/// A MAC address of this endpoint alone, locally administered.
+fn random_mac() -> Answer<Mac> {
+    let mut octets: [u8; 6] =
+        crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?;
+    octets[0] = octets[0] & 0xfc | 2;
+    Ok(Mac::from_bytes(octets))
+}
+
+/// What the user of an endpoint gave for its driver.
+pub(super) fn driver_options(endpoint: &Endpoint) -> Options {
+    endpoint
         .options
         .iter()
         .map(|(key, value)| (key.clone(), serde_json::Value::String(value.clone())))
-        .collect();
+        .collect()
+}
+
+/// The contract's options of an endpoint: what its user gave and when it was allocated.
+pub(super) fn endpoint_options(endpoint: &Endpoint) -> Options {
+    let mut options = driver_options(endpoint);
     let stamp = serde_json::to_value(endpoint.stamp).expect("a stamp is a plain record");
     options.insert(STAMP.to_owned(), stamp);
     options
-}
-
-/// The addresses that end with an endpoint: all but those a Swarm's leader allocated.
-fn allocated_of(definition: &Definition, endpoint: &Endpoint) -> Vec<Allocated> {
-    let borrowed = endpoint.engine.as_ref().map(|engine| engine.borrowed.as_slice());
-    endpoint
-        .address
-        .into_iter()
-        .chain(endpoint.address_ipv6)
-        .filter(|address| !borrowed.unwrap_or_default().contains(&address.ip()))
-        .filter_map(|address| {
-            let subnet = definition.subnets.iter().find(|s| s.pool.contains(address.ip()))?;
-            Some(Allocated { pool_id: pool_id(definition, subnet), address })
-        })
-        .collect()
 }

@@ -10,3 +10,4 @@ mod networks;
 
 pub(crate) use claims::AddressWanted;
 pub(crate) use endpoints::{EndpointWanted, Handed, PORT_MAP};
+pub(crate) use holds::only_built_in;

@@ -10,7 +10,7 @@ use weft_api::{EndpointId, Mac, NetworkId, Space, Stamp, Write};
 
 mod engine;
 
-pub use engine::{AllocatedBy, Claim, EngineEndpoint, Hold, WayOutBy};
+pub use engine::{AllocatedBy, AttachedFor, Claim, EngineEndpoint, Hold, WayOutBy};
 
 /// An endpoint, as the controller keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,7 +211,16 @@ impl Inventory {
     pub fn in_use(&self, network: NetworkId) -> bool {
         self.of(network).next().is_some()
             || self.reserved.iter().any(|(id, _)| *id == network)
-            || self.holds.values().any(|hold| hold.network == network)
+            || self.is_held(network)
+    }
+
+    /// Tells whether an engine keeps this node attached to the network.
+    pub fn is_held(&self, network: NetworkId) -> bool {
+        let keeps = |hold: &Hold| match hold.attached_for {
+            AttachedFor::TheNetwork => hold.network == network,
+            AttachedFor::Endpoints => false,
+        };
+        self.holds.values().any(keeps)
     }
 
     /// Adds or replaces a hold.

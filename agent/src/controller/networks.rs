@@ -8,19 +8,23 @@ use weft_api::control::{
     AttachedNode, ControlError, ListFilter, NetworkCreate, NetworkDetail, NetworkPeer,
     NetworkResource, SubnetRequest,
 };
+use weft_api::driver::Scope;
 use weft_api::{Definition, NetworkId, Stamp, Subnet, Vni};
 use weft_ipam::{Block, BlockWant, Fate, Granted};
 use weft_networkdb::{ClaimBody, ClaimError, Origin, Outcome};
 use weft_overlay::{PEER_TABLE, PeerRecord};
 
-use super::{Controller, no_cluster, stopped};
+use super::{Controller, foreign, no_cluster, stopped};
 use crate::control::{Answer, Detail, ErrorKind, NetworkRef};
-use crate::ipam_driver;
 use crate::node::Node;
 use crate::overlay_driver::options::VXLAN_IDS;
+use crate::registry::IpamDriver;
 
 /// Longest name of a network, in bytes.
 const NAME_BYTES_MAX: usize = 128;
+
+/// How often a definition is tried that another node's may be ahead of.
+const DEFINITIONS_RACED_MAX: usize = 1;
 
 /// A definition under way, with what was taken for it.
 struct Draft {
@@ -84,14 +88,46 @@ impl Controller {
 
     pub(super) async fn define_network(&self, request: NetworkCreate) -> Answer<NetworkResource> {
         validate(&request)?;
-        if self.registry.network(&request.driver).is_none() {
-            return Err(unknown_driver("network", &request.driver, &self.registry.network_types()));
-        }
-        if self.registry.ipam(&request.ipam).is_none() {
-            return Err(unknown_driver("IPAM", &request.ipam, &self.registry.ipam_names()));
-        }
         self.check_mtu(request.mtu)?;
-        let draft = self.draft(request).await?;
+        let driver = self.registry.network(&request.driver).await;
+        let scope = driver.map_err(|error| foreign::no_driver(&error, self))?.capability.data_scope;
+        let ipam = self.registry.ipam(&request.ipam).await;
+        let ipam = ipam.map_err(|error| foreign::no_driver(&error, self))?;
+        for _ in 0..DEFINITIONS_RACED_MAX {
+            let defined = self.define_with_pools(request.clone(), &ipam, scope).await;
+            match defined {
+                // Another node made it meanwhile, with pools of its own: those count.
+                Err(error) if error.kind == ErrorKind::Conflict && !ipam.driver.is_built_in() => {}
+                settled => return settled,
+            }
+        }
+        self.define_with_pools(request, &ipam, scope).await
+    }
+
+    async fn define_with_pools(
+        &self,
+        request: NetworkCreate,
+        ipam: &IpamDriver,
+        scope: Scope,
+    ) -> Answer<NetworkResource> {
+        let id = NetworkId::from_bytes(
+            crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
+        );
+        let _turn = self.pools_turn(id).await;
+        let defined = match self.ask_for_pools(id, request, ipam, scope).await {
+            Ok(request) => self.claim_definition(id, request).await,
+            Err(error) => Err(error),
+        };
+        self.settle_pools_in_turn(id).await;
+        defined
+    }
+
+    async fn claim_definition(
+        &self,
+        id: NetworkId,
+        request: NetworkCreate,
+    ) -> Answer<NetworkResource> {
+        let draft = self.draft(id, request).await?;
         let body =
             ClaimBody::Define { definition: draft.definition.clone(), origins: draft.origins };
         let outcome = self
@@ -144,13 +180,10 @@ impl Controller {
 
     /// Fills in what the request leaves open: from the network of that name where there is one,
     /// from this node's blocks otherwise.
-    async fn draft(&self, request: NetworkCreate) -> Answer<Draft> {
+    async fn draft(&self, id: NetworkId, request: NetworkCreate) -> Answer<Draft> {
         let name = request.name.clone();
         let existing =
             self.node(move |node, _| node.db().definition_by_name(&name).cloned()).await?;
-        let id = NetworkId::from_bytes(
-            crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
-        );
         let mut draft = Draft {
             definition: Definition {
                 id,
@@ -294,6 +327,14 @@ impl Controller {
             .with_hint("`weft endpoint ls` shows them; `weft detach` ends one"));
         }
         self.stop_using(&definition).await;
+        let _pools = self.pools_turn(definition.id).await;
+        self.foreign_pools_end(&definition).await?;
+        let outcome = self.claim_deletion(&definition).await;
+        self.settle_pools_in_turn(definition.id).await;
+        outcome
+    }
+
+    async fn claim_deletion(&self, definition: &Definition) -> Answer<()> {
         let body = ClaimBody::Delete(definition.id);
         let outcome = self
             .core
@@ -360,11 +401,6 @@ impl Controller {
     }
 }
 
-fn unknown_driver(what: &str, name: &str, known: &[String]) -> ControlError {
-    ControlError::not_found(format!("{what} driver `{name}` is not on this node"))
-        .with_hint(format!("this node has: {}", known.join(", ")))
-}
-
 /// Everything about a request that needs no state.
 fn validate(request: &NetworkCreate) -> Answer<()> {
     let name = &request.name;
@@ -381,6 +417,13 @@ fn validate(request: &NetworkCreate) -> Answer<()> {
             .with_hint("use letters, digits, `_`, `.` and `-`, and begin with a letter or digit"));
     }
     explicit_vnis(&request.options)?;
+    if request.options.contains_key(foreign::CHOICE) {
+        return Err(ControlError::invalid(format!(
+            "option `{}` is the agent's own",
+            foreign::CHOICE
+        ))
+        .with_hint("options of an IPAM driver are given with --ipam-opt"));
+    }
     for (index, subnet) in request.subnets.iter().enumerate() {
         validate_subnet(subnet)?;
         let overlapping = request.subnets[..index].iter().find(|other| {
@@ -396,7 +439,7 @@ fn validate(request: &NetworkCreate) -> Answer<()> {
     Ok(())
 }
 
-fn validate_subnet(subnet: &SubnetRequest) -> Answer<()> {
+pub(super) fn validate_subnet(subnet: &SubnetRequest) -> Answer<()> {
     let pool = subnet.pool;
     if pool.ip() != pool.network() {
         return Err(ControlError::invalid(format!("subnet `{pool}` has host bits set"))
@@ -495,9 +538,4 @@ fn network_detail(node: &Node, id: NetworkId) -> NetworkDetail {
         })
         .collect();
     NetworkDetail { nodes, peers }
-}
-
-/// The IPAM pool a subnet's addresses come from.
-pub(super) fn pool_id(definition: &Definition, subnet: &Subnet) -> String {
-    ipam_driver::PoolId { network: Some(definition.id), pool: subnet.pool }.to_string()
 }

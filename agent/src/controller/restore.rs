@@ -48,9 +48,10 @@ impl Controller {
             .core(|core, _| core.load(weft_api::Space::Controller))
             .await?
             .map_err(|error| weft_api::control::ControlError::internal(error.to_string()))?;
-        self.inventory().restore(&records).map_err(|error| {
+        let restored = self.inventory().restore(&records);
+        restored.and_then(|()| self.foreign.restore(&records)).map_err(|error| {
             weft_api::control::ControlError::internal(format!(
-                "an endpoint record does not decode: {error}"
+                "a record of the controller does not decode: {error}"
             ))
         })?;
         let endpoints: Vec<Endpoint> = self.inventory().endpoints().cloned().collect();
@@ -87,6 +88,17 @@ impl Controller {
             tracing::warn!(endpoint = %endpoint.id, %network, "its network is deleted");
             return Ok(endpoint.stale);
         };
+        if self.foreign.drives(endpoint.id) {
+            let sandbox = endpoint.sandbox.take();
+            endpoint.stale |= sandbox.is_some();
+            endpoint.sandbox = self.restore_foreign(&definition, &endpoint, sandbox).await?;
+            endpoint.stale &= endpoint.sandbox.is_none();
+            let stale = endpoint.stale;
+            let write = endpoint.to_write();
+            self.core(move |core, _| core.persist([write])).await?;
+            self.inventory().put(endpoint);
+            return Ok(stale);
+        }
         let driver = self.use_network(&definition).await?;
         let mut interface = weft_api::driver::Interface {
             mac: endpoint.mac,
@@ -215,7 +227,8 @@ impl Controller {
         let used: BTreeSet<NetworkId> = {
             let inventory = self.inventory();
             let joined = inventory.endpoints().map(|endpoint| endpoint.network);
-            joined.chain(inventory.holds().map(|hold| hold.network)).collect()
+            let held = inventory.holds().filter(|hold| inventory.is_held(hold.network));
+            joined.chain(held.map(|hold| hold.network)).collect()
         };
         self.node(move |node, now| {
             let mut orphans = 0;
@@ -282,9 +295,13 @@ impl Controller {
         self.overlay.set_synced(false).await;
         self.registrations.clear();
         let endpoints = self.inventory().clear();
-        let Some(driver) = self.registry.network(NETWORK_TYPE) else { return };
+        self.foreign.wake();
+        let Some(driver) = self.registry.registered_network(NETWORK_TYPE) else { return };
         let mut networks = BTreeSet::new();
         for endpoint in endpoints {
+            if self.foreign.drives(endpoint.id) {
+                continue;
+            }
             networks.insert(endpoint.network);
             if endpoint.sandbox.is_some()
                 && let Err(error) = driver.driver.leave(endpoint.network, endpoint.id).await

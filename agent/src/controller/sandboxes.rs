@@ -47,6 +47,7 @@ impl Controller {
                 ))
             })?;
         let namespace = open(&request.netns)?;
+        let asked_name = request.ifname.clone();
         let ifname = match request.ifname {
             Some(name) => checked_ifname(&namespace, name).await?,
             None => free_ifname(&namespace).await?,
@@ -66,7 +67,11 @@ impl Controller {
             placed_by: PlacedBy::Driver,
         };
         endpoint.stale = false;
-        let joined = self.join_driver(&definition, endpoint, sandbox, Join::First).await?;
+        let joined = if self.foreign.drives(endpoint.id) {
+            self.join_foreign(&definition, endpoint, sandbox, asked_name).await?
+        } else {
+            self.join_driver(&definition, endpoint, sandbox, Join::First).await?
+        };
         let write = joined.to_write();
         self.core(move |core, _| core.persist([write])).await?;
         self.inventory().put(joined.clone());
@@ -81,7 +86,7 @@ impl Controller {
         mut sandbox: Sandbox,
         join: Join,
     ) -> Answer<Endpoint> {
-        let driver = self.driver_of(definition)?.driver;
+        let driver = self.driver_of(definition).await?.driver;
         let mut result = JoinResult::default();
         let options = join_options(&endpoint, &sandbox, join);
         driver
@@ -196,7 +201,9 @@ impl Controller {
         self.unpublish(&endpoint, sandbox.entries).await?;
         let network = endpoint.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
-        if let Ok(driver) = self.driver_for(definition.as_ref())
+        if self.foreign.drives(id) {
+            self.leave_foreign_endpoint(id).await;
+        } else if let Ok(driver) = self.driver_for(definition.as_ref()).await
             && let Err(error) = driver.driver.leave(endpoint.network, id).await
         {
             tracing::warn!(endpoint = %id, %error, "driver did not leave the sandbox");
@@ -223,6 +230,7 @@ impl Controller {
             tracing::warn!(%error, "leave of a vanished sandbox was not kept");
         }
         self.inventory().put(endpoint);
+        self.engines.notify_one();
     }
 
     pub(super) fn current(&self, id: EndpointId) -> Answer<Endpoint> {

@@ -298,7 +298,9 @@ impl Controller {
         {
             return BTreeMap::new();
         }
-        self.driver_of(definition)
+        // A plugin has no tables, so only drivers that are registered are asked.
+        self.registry
+            .registered_network(&definition.driver)
             .map(|driver| driver.driver.decode_table_entry(table, key, value).1)
             .unwrap_or_default()
     }

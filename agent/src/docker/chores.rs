@@ -1,13 +1,13 @@
-//! What is done between calls: pools and addresses that nobody came to use go back, and networks
-//! that no engine has any more are deleted.
+//! What is done between calls: pools and addresses that nobody came to use go back, endpoints that
+//! a crashed engine forgot end, and networks that no engine has any more are deleted.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use weft_api::NetworkId;
+use weft_api::{EndpointId, NetworkId};
 
 use super::Plugin;
 use super::books::{Insist, PREFIX};
@@ -17,6 +17,8 @@ use crate::control::{Answer, ErrorKind};
 /// How long a pool or an address may wait for its network or endpoint, in seconds. An engine takes
 /// far less; what waits longer belongs to a call that broke off.
 const UNUSED_S_MAX: u64 = 300;
+/// How long after its start an engine has to end what an earlier run of it left.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 /// First pause between two attempts to delete a network; doubles.
 const RETRY: Duration = Duration::from_millis(250);
 /// Longest pause between two of them.
@@ -24,8 +26,14 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Attempts to delete a network that others may still use: they delete it then.
 const BRIEF_ATTEMPTS: u32 = 6;
 
-/// A network to be deleted: attempts so far, and when the next one is due.
-type Attempts = BTreeMap<NetworkId, (u32, Instant)>;
+/// What the chores know from one round to the next.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// Networks to be deleted: attempts so far, and when the next one is due.
+    attempts: BTreeMap<NetworkId, (u32, Instant)>,
+    /// Endpoints without a sandbox, and since when.
+    apart: BTreeMap<EndpointId, Instant>,
+}
 
 impl Plugin {
     /// Takes up what an earlier start kept.
@@ -43,20 +51,20 @@ impl Plugin {
 
     /// Runs until `stop`.
     pub async fn run_chores(self: Arc<Self>, stop: CancellationToken) {
-        let mut attempts = Attempts::new();
+        let mut rounds = Rounds::default();
         loop {
-            let due = self.due(&mut attempts).await;
+            let due = self.due(&mut rounds).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.chores.notified() => {}
-                () = self.controller.claim_made() => {}
+                () = self.controller.engines_changed() => {}
                 () = sleep_until(due) => {}
             }
         }
     }
 
     /// Does what is due and tells when more is.
-    async fn due(&self, attempts: &mut Attempts) -> Option<Instant> {
+    async fn due(&self, rounds: &mut Rounds) -> Option<Instant> {
         let now = Instant::now();
         let seconds = |left: u64| now + Duration::from_secs(left.max(1));
         let claims = match self.controller.expire_claims(UNUSED_S_MAX).await {
@@ -67,8 +75,41 @@ impl Plugin {
             }
         };
         let pools = self.expire_pools().await.map(seconds);
-        let networks = self.delete_unused(attempts).await;
-        [claims, pools, networks].into_iter().flatten().min()
+        let endpoints = self.end_forgotten(&mut rounds.apart).await;
+        let networks = self.delete_unused(&mut rounds.attempts).await;
+        [claims, pools, endpoints, networks].into_iter().flatten().min()
+    }
+
+    /// An engine starts: what an earlier run of it left behind is its to end, or ours.
+    pub(super) fn engine_started(&self) {
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.chores.notify_one();
+    }
+
+    /// Ends endpoints whose sandbox was gone when the engine started, and that the engine, which
+    /// ends what it remembers at its start, did not end since.
+    async fn end_forgotten(&self, apart: &mut BTreeMap<EndpointId, Instant>) -> Option<Instant> {
+        let endpoints = self.controller.engine_endpoints_apart();
+        apart.retain(|id, _| endpoints.iter().any(|endpoint| endpoint.id == *id));
+        let now = Instant::now();
+        let started = *self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = None;
+        for endpoint in endpoints {
+            let since = *apart.entry(endpoint.id).or_insert(now);
+            let Some(started) = started.filter(|started| *started >= since) else { continue };
+            let due = started + FORGOTTEN;
+            if due > now {
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+                continue;
+            }
+            let Some(engine) = &endpoint.engine else { continue };
+            tracing::info!(endpoint = %endpoint.id, "the engine forgot it; it ends");
+            if let Err(error) = self.controller.end_engine_endpoint(&engine.engine_endpoint).await {
+                tracing::warn!(endpoint = %endpoint.id, %error, "endpoint was not ended");
+                next = Some(now + RETRY_MAX);
+            }
+        }
+        next
     }
 
     /// Returns how many seconds the next one has left.
@@ -95,7 +136,10 @@ impl Plugin {
         next
     }
 
-    async fn delete_unused(&self, attempts: &mut Attempts) -> Option<Instant> {
+    async fn delete_unused(
+        &self,
+        attempts: &mut BTreeMap<NetworkId, (u32, Instant)>,
+    ) -> Option<Instant> {
         let retiring = self.books().retiring();
         attempts.retain(|network, _| retiring.contains_key(network));
         for (network, insist) in retiring {

@@ -137,17 +137,10 @@ impl Plugin {
             ControlError::not_found(format!("no network ({id}) exists"))
                 .with_hint("the agent does not know it: remove the network and make it anew")
         })?;
-        let network = hold.network;
-        let definition = self
-            .controller
-            .definitions()
-            .await?
-            .into_iter()
-            .find(|definition| definition.id == network)
-            .ok_or_else(|| {
-                ControlError::not_found(format!("the cluster's network of ({id}) is deleted"))
-                    .with_hint("remove the network and make it anew")
-            })?;
+        let definition = self.controller.definition_of(hold.network).await?.ok_or_else(|| {
+            ControlError::not_found(format!("the cluster's network of ({id}) is deleted"))
+                .with_hint("remove the network and make it anew")
+        })?;
         Ok((hold, definition))
     }
 

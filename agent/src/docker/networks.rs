@@ -13,7 +13,7 @@ use super::books::{Insist, Origin};
 use super::settings::{NETWORK, Settings};
 use super::{DEFINED_PATIENCE, Plugin, checked_id, is_swarms};
 use crate::control::{Answer, ErrorKind};
-use crate::controller::inventory::Hold;
+use crate::controller::inventory::{AttachedFor, Hold};
 use crate::ipam_driver::{GLOBAL_SPACE, LOCAL_SPACE};
 
 /// How address spaces of the engine's own IPAM driver end.
@@ -31,7 +31,9 @@ enum PoolsFrom {
 }
 
 impl Plugin {
+    /// Asked by an engine that starts, and now and then.
     pub(super) fn network_capabilities(&self) -> Capabilities {
+        self.engine_started();
         Capabilities {
             scope: self.scope.to_string(),
             connectivity_scope: Scope::Global.to_string(),
@@ -48,15 +50,20 @@ impl Plugin {
         };
         let options = serde_json::to_value(&request.options)
             .map_err(|error| ControlError::internal(error.to_string()))?;
-        if let Some(hold) = self.controller.hold_of(&id) {
+        if let Some(hold) = self.controller.hold_of(&id)
+            && self.controller.definition_of(hold.network).await?.is_some()
+        {
             return repeated(&hold, &options);
         }
         let from = pools_from(&described)?;
         let definition = self.settle(&id, &described, from).await?;
+        let attached_for =
+            if is_swarms(&id) { AttachedFor::Endpoints } else { AttachedFor::TheNetwork };
         let hold = Hold {
             engine_network: id,
             network: definition.id,
             way_out: described.settings.way_out,
+            attached_for,
             options,
         };
         self.controller.hold_network(&definition, hold).await?;
@@ -201,12 +208,7 @@ impl Plugin {
             }
         }
         let Some(network) = self.controller.release_hold(id).await? else { return Ok(()) };
-        let definition = self
-            .controller
-            .definitions()
-            .await?
-            .into_iter()
-            .find(|definition| definition.id == network);
+        let definition = self.controller.definition_of(network).await?;
         if definition.is_some_and(|definition| is_dockers(&definition)) && !is_swarms(id) {
             self.retire(network, Insist::Briefly).await?;
         }

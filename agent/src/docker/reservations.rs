@@ -12,6 +12,7 @@ use super::Plugin;
 use super::agreement::{DOCKER, MADE_BY, is_dockers};
 use super::books::{Insist, Origin, Reservation};
 use crate::control::Answer;
+use crate::controller::engine::only_built_in;
 use crate::overlay_driver::options::VXLAN_IDS;
 
 /// Attempts to settle on a network that others make or delete at the same time.
@@ -140,6 +141,7 @@ impl Plugin {
         definition: &Definition,
         wanted: &PoolWanted,
     ) -> Answer<IpNetwork> {
+        only_built_in(definition)?;
         if wanted.pool.is_some() || wanted.swarm {
             return Ok(pool);
         }

@@ -66,6 +66,9 @@ pub struct NetworkCreate {
     /// Driver options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
+    /// Options of the IPAM driver; the built-in one takes none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ipam_options: BTreeMap<String, String>,
 }
 
 impl NetworkCreate {
@@ -80,6 +83,7 @@ impl NetworkCreate {
             internal: false,
             mtu: None,
             options: BTreeMap::new(),
+            ipam_options: BTreeMap::new(),
         }
     }
 }

@@ -3,11 +3,10 @@
 use std::fs::{self, File};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use weft_agent::client::Client;
 use weft_api::control::{AttachRequest, DetachRequest, EndpointResource};
 use weft_overlay::netlink::Namespace;
@@ -15,8 +14,10 @@ use weft_overlay::netlink::namespace::run_in;
 
 use super::eventually;
 use super::kernel::Kernel;
+use super::process::Process;
 use super::program::{self, Ran};
 use super::sandbox::Sandbox;
+use super::world::{Entrance, World};
 
 /// Lines of an agent's log that a failed test shows.
 const LOG_LINES: usize = 30;
@@ -32,7 +33,8 @@ pub struct Host {
     pub namespace: Namespace,
     addresses: [IpAddr; 2],
     directory: PathBuf,
-    process: Option<Child>,
+    process: Option<Process>,
+    world: Option<World>,
 }
 
 impl Host {
@@ -45,7 +47,18 @@ impl Host {
         fs::create_dir_all(&directory).expect("a directory");
         let client = Client::new(directory.join("run/weft.sock"));
         let name = format!("h{}", number + 1);
-        Self { name, client, namespace, addresses, directory, process: None }
+        Self { name, client, namespace, addresses, directory, process: None, world: None }
+    }
+
+    /// Gives it process and mount namespaces of its own; where they are entered.
+    pub(super) fn make_world(&mut self) -> Entrance {
+        let world = World::make(&self.namespace, &self.directory);
+        self.world.insert(world).entrance()
+    }
+
+    /// What is its own on disk.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The address its agent advertises.
@@ -111,9 +124,14 @@ impl Host {
             .open(self.directory.join("log"))
             .expect("a log file");
         let mut command = self.agent_command(more);
-        command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
-        let child = run_in(&self.namespace, || command.spawn()).expect("the namespace");
-        self.process = Some(child.expect("the agent starts"));
+        self.process = Some(match &self.world {
+            None => {
+                command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
+                let child = run_in(&self.namespace, || command.spawn()).expect("the namespace");
+                Process::plain(child.expect("the agent starts"))
+            }
+            Some(world) => Process::spawn_in(world.entrance(), &command, log),
+        });
     }
 
     /// Runs an agent that ends by itself, in this host's namespace.
@@ -133,7 +151,7 @@ impl Host {
         let process = self.process.as_mut().expect("an agent that was started");
         let (client, name) = (&self.client, &self.name);
         eventually(&format!("the agent of {name} answers"), async || {
-            let ended = process.try_wait().expect("a child");
+            let ended = process.ended();
             assert!(ended.is_none(), "the agent of {name} ended: {ended:?}");
             client.status().await.ok()
         })
@@ -157,17 +175,13 @@ impl Host {
     }
 
     fn signal(&mut self, signal: Signal) -> Option<i32> {
-        let mut process = self.process.take().expect("an agent that runs");
-        let id = i32::try_from(process.id()).expect("a process id");
-        kill(Pid::from_raw(id), signal).expect("a signal for our own child");
-        process.wait().expect("our own child").code()
+        self.process.take().expect("an agent that runs").end_by(signal).code()
     }
 
     /// Ends whatever runs; for the end of a test.
     pub(super) fn end(&mut self) {
         if let Some(process) = &mut self.process {
-            // It may have ended by itself.
-            let _ = process.kill().and_then(|()| process.wait());
+            process.end_by(Signal::SIGKILL);
         }
         if std::thread::panicking() {
             let log = self.log();
@@ -176,6 +190,7 @@ impl Host {
                 eprintln!("{} | {line}", self.name);
             }
         }
+        drop(self.world.take());
     }
 
     /// A command of `weft` against this host's agent.

@@ -1,6 +1,7 @@
 //! The underlay: a bridge in a namespace of its own, where no firewall of the machine's reaches.
 
 use std::net::IpAddr;
+use std::sync::Mutex;
 
 use ipnetwork::IpNetwork;
 use weft_overlay::netlink::namespace::make_anonymous;
@@ -24,7 +25,8 @@ pub enum Underlay {
 #[derive(Debug)]
 pub(super) struct Ground {
     underlay: Underlay,
-    connection: Connection,
+    // Never contended: what is locked can be shared between tests.
+    connection: Mutex<Connection>,
     // The bridge lives as long as its namespace is held open.
     _namespace: Namespace,
 }
@@ -34,7 +36,7 @@ impl Ground {
         let namespace = make_anonymous().expect("a namespace");
         let mut connection = Connection::open(&namespace).await.expect("netlink");
         bridge::ensure_plain(&mut connection, BRIDGE).await.expect("a bridge");
-        Self { underlay, connection, _namespace: namespace }
+        Self { underlay, connection: Mutex::new(connection), _namespace: namespace }
     }
 
     /// Makes a host's namespace and its addresses, that to advertise first.
@@ -42,7 +44,7 @@ impl Ground {
         let namespace = make_anonymous().expect("a namespace");
         let near = veth::End::named(port(number));
         let far = veth::End::named(UPLINK);
-        let connection = &mut self.connection;
+        let connection = self.connection.get_mut().expect("a lock");
         veth::create(connection, &near, &far, &namespace, MTU).await.expect("an uplink");
         link::set_master(connection, &near.name, BRIDGE).await.expect("a port");
         link::set_up(connection, &near.name).await.expect("a port that is up");
@@ -63,7 +65,8 @@ impl Ground {
     }
 
     pub(super) async fn cut_off(&mut self, number: usize) {
-        link::remove(&mut self.connection, &port(number)).await.expect("a port to remove");
+        let connection = self.connection.get_mut().expect("a lock");
+        link::remove(connection, &port(number)).await.expect("a port to remove");
     }
 }
 

@@ -65,6 +65,14 @@ impl Ran {
         self.stdout.lines().next().unwrap_or_default().to_owned()
     }
 
+    /// Checks that a command succeeded.
+    ///
+    /// # Panics
+    /// When it failed.
+    pub fn done(&self) {
+        assert_eq!(self.code, 0, "{self:?}");
+    }
+
     /// Reads standard output of a command that succeeded.
     ///
     /// # Panics
@@ -72,6 +80,17 @@ impl Ran {
     pub fn json<T: DeserializeOwned>(&self) -> T {
         assert_eq!(self.code, 0, "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks that a command failed, and said all of these words on standard error.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn refuses(&self, words: &[&str]) {
+        assert_ne!(self.code, 0, "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "`{word}` is not in {self:?}");
+        }
     }
 
     /// Checks that a command failed in the house's form: a sentence with `words`, then a hint.

@@ -22,7 +22,7 @@ const PING_EVERY: Duration = Duration::from_millis(50);
 const STREAM_EVERY: Duration = Duration::from_millis(10);
 const STREAM_GRACE: Duration = Duration::from_secs(3);
 
-/// A pinned network namespace.
+/// The network namespace of a container, or as one has it.
 #[derive(Debug)]
 pub struct Sandbox {
     path: PathBuf,
@@ -35,7 +35,13 @@ impl Sandbox {
         Self { path, namespace }
     }
 
-    /// Where it is pinned.
+    /// One that somebody else made.
+    pub(super) fn open(path: PathBuf) -> Self {
+        let namespace = Namespace::open(&path).expect("a namespace");
+        Self { path, namespace }
+    }
+
+    /// Where it is found.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -13,7 +13,7 @@ use weft_overlay::{PEER_TABLE, PeerRecord};
 
 use crate::control::Answer;
 use crate::controller::inventory::{AllocatedBy, Claim};
-use crate::controller::{Controller, ipam_error, networks::pool_id};
+use crate::controller::{Controller, ipam_error};
 use crate::ipam_driver::{ENDPOINT, RANGE};
 
 /// Which address is wanted.
@@ -77,7 +77,7 @@ impl Controller {
         let write = claim.to_write();
         self.inventory().put_claim(claim.clone());
         self.core(move |core, _| core.persist([write])).await?;
-        self.claimed.notify_one();
+        self.engines.notify_one();
         Ok(claim)
     }
 
@@ -88,12 +88,12 @@ impl Controller {
     ) -> Answer<IpNetwork> {
         let definition = &wanted.definition;
         let subnet = subnet_of(definition, wanted.pool)?;
-        let ipam = self.ipam_of(definition)?;
+        let ipam = self.ipam_of(definition).await?.driver;
         let mut options = BTreeMap::from([(ENDPOINT.to_owned(), endpoint.to_string())]);
         if let Some(within) = wanted.within.or(subnet.range) {
             options.insert(RANGE.to_owned(), within.to_string());
         }
-        let pool = pool_id(definition, subnet);
+        let pool = self.pool_id(definition, subnet);
         match ipam.request_address(&pool, wanted.address, &options).await {
             Ok((address, _)) => Ok(address),
             Err(error) => {
@@ -186,9 +186,9 @@ impl Controller {
         Ok(next)
     }
 
-    /// Waits until an address is claimed.
-    pub(crate) async fn claim_made(&self) {
-        self.claimed.notified().await;
+    /// Waits until an address is claimed or a sandbox of an engine is gone.
+    pub(crate) async fn engines_changed(&self) {
+        self.engines.notified().await;
     }
 }
 

@@ -55,6 +55,12 @@ impl Controller {
         self.inventory().of_engine(engine_endpoint).cloned()
     }
 
+    /// Returns the endpoints of engines that are in no sandbox.
+    pub(crate) fn engine_endpoints_apart(&self) -> Vec<Endpoint> {
+        let apart = |e: &&Endpoint| e.engine.is_some() && e.sandbox.is_none();
+        self.inventory().endpoints().filter(apart).cloned().collect()
+    }
+
     /// Returns the endpoints of a network of an engine.
     pub(crate) fn engine_endpoints(&self, engine_network: &str) -> Vec<Endpoint> {
         let of =
@@ -287,7 +293,7 @@ impl Controller {
             .node(move |node, _| node.db().definition(network).cloned())
             .await?
             .ok_or_else(|| gone(endpoint))?;
-        let driver = self.driver_of(&definition)?.driver;
+        let driver = self.driver_of(&definition).await?.driver;
         let options = Options::from([(PORT_MAP.to_owned(), ports.clone())]);
         driver.program_external_connectivity(network, id, &options).await.map_err(driver_error)?;
         let info = driver.endpoint_oper_info(network, id).await.map_err(driver_error)?;
@@ -304,7 +310,7 @@ impl Controller {
         }
         let network = current.network;
         let definition = self.node(move |node, _| node.db().definition(network).cloned()).await?;
-        let driver = self.driver_for(definition.as_ref())?.driver;
+        let driver = self.driver_for(definition.as_ref()).await?.driver;
         driver.revoke_external_connectivity(network, endpoint).await.map_err(driver_error)?;
         let write = current.to_write();
         self.core(move |core, _| core.persist([write])).await?;

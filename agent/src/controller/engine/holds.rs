@@ -5,7 +5,7 @@ use weft_api::{Definition, NetworkId, NodeId, Space, Write};
 
 use crate::control::Answer;
 use crate::controller::Controller;
-use crate::controller::inventory::Hold;
+use crate::controller::inventory::{AttachedFor, Hold};
 
 impl Controller {
     /// Makes records durable that a way in keeps beside the controller's.
@@ -33,9 +33,9 @@ impl Controller {
         self.inventory().hold(engine_network).cloned()
     }
 
-    /// Tells whether an engine on this host has the network.
+    /// Tells whether an engine on this host keeps this node attached to the network.
     pub(crate) fn is_held(&self, network: NetworkId) -> bool {
-        self.inventory().holds().any(|hold| hold.network == network)
+        self.inventory().is_held(network)
     }
 
     /// Attaches this node to a network for as long as the engine has it.
@@ -44,13 +44,17 @@ impl Controller {
             return Err(ControlError::unavailable("this node is leaving its cluster")
                 .with_hint("make the network on another node"));
         }
+        only_built_in(definition)?;
         let _turn = self.lock_network(definition.id).await;
         let write = hold.to_write();
         let engine_network = hold.engine_network.clone();
+        let attached_for = hold.attached_for;
         // Known first: whoever stops using the network meanwhile must not detach this node.
         self.inventory().put_hold(hold);
         let held = async {
-            self.use_network(definition).await?;
+            if attached_for == AttachedFor::TheNetwork {
+                self.use_network(definition).await?;
+            }
             self.core(move |core, _| core.persist([write])).await
         };
         let outcome = held.await;
@@ -83,14 +87,36 @@ impl Controller {
             let definition =
                 self.node(move |node, _| node.db().definition(network).cloned()).await?;
             let Some(definition) = definition else {
-                tracing::warn!(%network, engine_network = hold.engine_network, "it is deleted");
+                tracing::info!(%network, engine_network = hold.engine_network, "it is deleted");
+                self.inventory().remove_hold(&hold.engine_network);
+                self.keep([Hold::removal(&hold.engine_network)]).await?;
                 continue;
             };
+            if hold.attached_for == AttachedFor::Endpoints {
+                continue;
+            }
             let _turn = self.lock_network(network).await;
             if let Err(error) = self.use_network(&definition).await {
                 tracing::warn!(%network, %error, "network of an engine was not taken up");
             }
         }
         Ok(())
+    }
+}
+
+/// An engine's network is the overlay's, with addresses of ours: what is a plugin's, the engine can
+/// have of the plugin itself.
+pub(crate) fn only_built_in(definition: &Definition) -> Answer<()> {
+    let foreign = [
+        ("network", &definition.driver, crate::overlay_driver::NETWORK_TYPE),
+        ("IPAM", &definition.ipam, crate::ipam_driver::NAME),
+    ];
+    match foreign.into_iter().find(|(_, name, own)| name.as_str() != *own) {
+        None => Ok(()),
+        Some((what, name, _)) => Err(ControlError::forbidden(format!(
+            "network `{}` is served by {what} driver `{name}`, and engines are not let in",
+            definition.name
+        ))
+        .with_hint("attach containers with `weft attach`, or take another network")),
     }
 }

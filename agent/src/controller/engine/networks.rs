@@ -16,6 +16,11 @@ impl Controller {
         self.node(|node, _| node.db().definitions().cloned().collect()).await
     }
 
+    /// Finds a network by its id.
+    pub(crate) async fn definition_of(&self, network: NetworkId) -> Answer<Option<Definition>> {
+        self.node(move |node, _| node.db().definition(network).cloned()).await
+    }
+
     /// Finds a network by its name.
     pub(crate) async fn definition_named(&self, name: &str) -> Answer<Option<Definition>> {
         let name = name.to_owned();

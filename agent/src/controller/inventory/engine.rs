@@ -19,7 +19,19 @@ pub enum WayOutBy {
     Weft,
 }
 
-/// A network as an engine has it. While it stands this node is attached to the cluster's network.
+/// How long a network that an engine has keeps this node attached to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachedFor {
+    /// As long as the engine has it: nobody deletes it meanwhile.
+    #[default]
+    TheNetwork,
+    /// As long as there are endpoints: a Swarm decides for all its nodes when a network ends, and
+    /// does not tell those that have no task of it.
+    Endpoints,
+}
+
+/// A network as an engine has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// The engine's id of the network.
@@ -28,6 +40,9 @@ pub struct Hold {
     pub network: NetworkId,
     /// Who leads packets out.
     pub way_out: WayOutBy,
+    /// How long this node is attached.
+    #[serde(default)]
+    pub attached_for: AttachedFor,
     /// The options it was made with, to tell a repeated call from another one.
     pub options: Value,
 }

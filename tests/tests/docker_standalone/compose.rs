@@ -1,0 +1,79 @@
+//! Debian's docker-compose on engines with Weft.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use weft_tests::testbed::{Docker, IMAGE, Shared};
+
+/// Writes a project; its directory's name is the project's.
+fn project(docker: &Docker, engine: usize, name: &str, text: &str) -> PathBuf {
+    let directory = docker.testbed.path(&format!("h{}/{name}", engine + 1));
+    fs::create_dir_all(&directory).expect("a directory");
+    fs::write(directory.join("docker-compose.yml"), text).expect("a file");
+    directory
+}
+
+fn up(docker: &Docker, engine: usize, directory: &Path) {
+    docker.engines[engine].cli.compose(directory, &["up", "--detach"]).done();
+}
+
+fn down(docker: &Docker, engine: usize, directory: &Path) {
+    docker.engines[engine].cli.compose(directory, &["down", "--timeout", "1"]).done();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compose_uses_a_network_that_is_there_already() {
+    let docker = Shared::docker().await;
+    let text = format!(
+        "version: '3.7'\n\
+         services:\n  web:\n    image: {IMAGE}\n    networks: [outer]\n\
+         networks:\n  outer:\n    external: true\n"
+    );
+    let mut projects = Vec::new();
+    for number in 0..2 {
+        docker.engines[number].create_network("outer", &[]);
+        let directory = project(&docker, number, "external", &text);
+        up(&docker, number, &directory);
+        projects.push(directory);
+    }
+    let webs = [0, 1].map(|number| docker.engines[number].container("external_web_1"));
+    webs[0].sandbox().reaches(&webs[1].addresses("outer")).await;
+    webs[1].sandbox().reaches(&webs[0].addresses("outer")).await;
+    for (number, directory) in projects.iter().enumerate() {
+        down(&docker, number, directory);
+        docker.engines[number].remove_network("outer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compose_makes_networks_of_the_cluster_with_addresses_as_asked() {
+    let docker = Shared::docker().await;
+    let text = |address: &str| {
+        format!(
+            "version: '2.4'\n\
+             services:\n  web:\n    image: {IMAGE}\n    networks:\n      blue:\n        \
+             ipv4_address: {address}\n\
+             networks:\n  blue:\n    driver: weft\n    ipam:\n      driver: weft\n      \
+             options:\n        network: composed\n      config:\n        \
+             - subnet: 10.79.0.0/24\n"
+        )
+    };
+    let mut projects = Vec::new();
+    for number in 0..2 {
+        let address = format!("10.79.0.1{number}");
+        let directory = project(&docker, number, "made", &text(&address));
+        up(&docker, number, &directory);
+        projects.push(directory);
+        let web = docker.engines[number].container("made_web_1");
+        assert_eq!(web.addresses("made_blue")[0].to_string(), address);
+    }
+    let webs = [0, 1].map(|number| docker.engines[number].container("made_web_1"));
+    webs[0].sandbox().reaches(&webs[1].addresses("made_blue")).await;
+    let cluster = &docker.testbed.hosts[2].client;
+    let network = cluster.network("composed", weft_agent::control::Detail::Plain).await;
+    let network = network.expect("a network of the cluster");
+    for (number, directory) in projects.iter().enumerate() {
+        down(&docker, number, directory);
+    }
+    docker.nothing_is_left_of(&network).await;
+}

@@ -1,0 +1,8 @@
+//! Real engines that are in no Swarm, each beside an agent.
+
+mod compose;
+mod connections;
+mod networks;
+mod options;
+mod ports;
+mod restarts;
