@@ -64,7 +64,7 @@ pub enum Standing {
     /// For an endpoint to come.
     #[default]
     Waiting,
-    /// Its endpoint ended, or did not come. One that was asked for by name stays a while for whoever
+    /// Its endpoint ended, or did not come. One asked for by name stays a while for whoever
     /// names it again: a container that is restarted comes back for the address it had.
     Lingering,
 }
