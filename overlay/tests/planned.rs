@@ -13,6 +13,7 @@ use weft_overlay::netlink::sandbox::{self, Interface};
 use weft_overlay::netlink::{Connection, Executor, Namespace, link};
 use weft_overlay::observed::Observed;
 use weft_overlay::op::{FdbEntry, KernelOp, Neighbour, Place};
+use weft_overlay::publish::{Protocol, PublishedPort};
 use weft_overlay::{
     Addresses, DefaultRoute, Event, FarEnd, HandOver, Host, Knowledge, PEER_TABLE, PeerRecord,
     Planner, Repair, Sandbox, names,
@@ -163,10 +164,19 @@ fn definition(n: u8) -> Definition {
     }
 }
 
-/// A network with an endpoint in the sandbox and a peer in each segment.
+/// A network with an endpoint in the sandbox, a port of it published, and a peer in each segment.
 fn populate(planner: &mut Planner, n: u8, path: PathBuf) {
     let (ifname, default_route) = (format!("eth{n}"), DefaultRoute::Elsewhere);
     join(planner, n, Sandbox { path, ifname, default_route, routes: Vec::new() });
+    let port = |host: &str, to: String| PublishedPort {
+        protocol: Protocol::Tcp,
+        host: host.parse().unwrap(),
+        host_port: 8000 + u16::from(n),
+        to: to.parse().unwrap(),
+        port: 80,
+    };
+    let ports = [port("0.0.0.0", format!("10.{n}.0.10")), port("::", format!("fd0{n}::10"))];
+    planner.publish(nid(n), eid(n), &ports).unwrap();
 }
 
 /// A network with an endpoint that joins as is said, and a peer in each segment.
@@ -227,6 +237,7 @@ fn disturbances() -> Vec<KernelOp> {
         link(names::port(eid(1))),
         link(names::network_link(nid(1))),
         KernelOp::RemoveLink { place: Place::Host, name: names::host_link(nid(1)) },
+        KernelOp::RemovePublished { endpoint: eid(1) },
         KernelOp::RemoveNamespace { name: namespace() },
     ]
 }

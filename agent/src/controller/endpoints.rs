@@ -12,7 +12,7 @@ use weft_api::driver::{Driver, Interface, Options};
 use weft_api::ipam::{Ipam, IpamError};
 use weft_api::{Definition, EndpointId, Mac, Stamp, Subnet, Write};
 
-use super::inventory::{Endpoint, EngineEndpoint};
+use super::inventory::{Claim, Endpoint, EngineEndpoint};
 use super::{Controller, driver_error, ipam_error};
 use crate::control::{Answer, EndpointRef, NetworkRef, resolve};
 use crate::overlay_driver::options::STAMP;
@@ -374,7 +374,12 @@ impl Controller {
         // endpoint, which the next start gives back; a crash after the address would leave an
         // endpoint whose address others get.
         let id = endpoint.id;
-        self.core(move |core, _| core.persist([Endpoint::removal(id)])).await?;
+        let left = Self::claims_left(&endpoint);
+        let mut writes = vec![Endpoint::removal(id)];
+        writes.extend(left.iter().map(Claim::to_write));
+        self.core(move |core, _| core.persist(writes)).await?;
+        left.into_iter().for_each(|claim| self.inventory().put_claim(claim));
+        self.engines.notify_one();
         if let Some(definition) = &definition
             && definition.ipam == crate::ipam_driver::NAME
             && let Ok(ipam) = self.ipam_of(definition).await
@@ -391,14 +396,19 @@ impl Controller {
         Ok(())
     }
 
-    /// The addresses that end with an endpoint: all but those a Swarm's leader allocated.
+    /// The addresses that end with an endpoint: all but those a Swarm's leader allocated, and those
+    /// that linger for whoever names them again.
     fn allocated_of(&self, definition: &Definition, endpoint: &Endpoint) -> Vec<Allocated> {
-        let borrowed = endpoint.engine.as_ref().map(|engine| engine.borrowed.as_slice());
+        let stays = |address: &IpNetwork| {
+            endpoint.engine.as_ref().is_some_and(|engine| {
+                engine.borrowed.contains(&address.ip()) || engine.named.contains(&address.ip())
+            })
+        };
         endpoint
             .address
             .into_iter()
             .chain(endpoint.address_ipv6)
-            .filter(|address| !borrowed.unwrap_or_default().contains(&address.ip()))
+            .filter(|address| !stays(address))
             .filter_map(|address| {
                 let subnet = definition.subnets.iter().find(|s| s.pool.contains(address.ip()))?;
                 Some(Allocated { pool_id: self.pool_id(definition, subnet), address })

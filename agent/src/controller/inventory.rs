@@ -10,7 +10,9 @@ use weft_api::{EndpointId, Mac, NetworkId, Space, Stamp, Write};
 
 mod engine;
 
-pub use engine::{AllocatedBy, AttachedFor, Claim, EngineEndpoint, Hold, WayOutBy};
+pub use engine::{
+    AllocatedBy, AttachedFor, Choice, Claim, EngineEndpoint, Hold, Standing, WayOutBy,
+};
 
 /// An endpoint, as the controller keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

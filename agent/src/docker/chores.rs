@@ -17,6 +17,9 @@ use crate::control::{Answer, ErrorKind};
 /// How long a pool or an address may wait for its network or endpoint, in seconds. An engine takes
 /// far less; what waits longer belongs to a call that broke off.
 const UNUSED_S_MAX: u64 = 300;
+/// How long an address that was asked for by name stays for whoever names it again, in seconds. A
+/// container that is restarted takes a few; whoever wants it on another host waits for it.
+const LINGERING_S_MAX: u64 = 30;
 /// How long after its start an engine has to end what an earlier run of it left.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 /// First pause between two attempts to delete a network; doubles.
@@ -67,7 +70,7 @@ impl Plugin {
     async fn due(&self, rounds: &mut Rounds) -> Option<Instant> {
         let now = Instant::now();
         let seconds = |left: u64| now + Duration::from_secs(left.max(1));
-        let claims = match self.controller.expire_claims(UNUSED_S_MAX).await {
+        let claims = match self.controller.expire_claims(UNUSED_S_MAX, LINGERING_S_MAX).await {
             Ok(left) => left.map(seconds),
             Err(error) => {
                 tracing::warn!(%error, "unused addresses were not given back");

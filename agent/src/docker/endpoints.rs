@@ -220,9 +220,8 @@ mod tests {
             routes: vec![("10.2.0.0/24".parse().unwrap(), "10.1.0.1".parse().unwrap())],
         };
         let json = serde_json::to_string(&answer(handed)).unwrap();
-        assert_eq!(
-            json,
-            r#"{"InterfaceName":{"SrcName":"wh0","DstPrefix":"eth"},"StaticRoutes":[{"Destination":"10.2.0.0/24","RouteType":0,"NextHop":"10.1.0.1"}]}"#
-        );
+        let interface = r#"{"InterfaceName":{"SrcName":"wh0","DstPrefix":"eth"},"#;
+        let route = r#"{"Destination":"10.2.0.0/24","RouteType":0,"NextHop":"10.1.0.1"}"#;
+        assert_eq!(json, format!("{interface}\"StaticRoutes\":[{route}]}}"));
     }
 }

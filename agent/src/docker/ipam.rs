@@ -139,7 +139,7 @@ impl Plugin {
                 self.controller.release_held(network, id.pool, address, Held::Swarm).await
             }
             AddressSpace::Local => {
-                self.controller.drop_claim(network, address).await?;
+                self.controller.let_go(network, address).await?;
                 self.release_auxiliary(&definition, id.pool, address).await
             }
         }

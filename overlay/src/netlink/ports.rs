@@ -3,12 +3,13 @@
 //! that comes all the same is refused by the kernel, since nobody listens.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, bind, getsockname,
-    listen, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage,
+    bind, getsockname, listen, setsockopt, shutdown, socket, sockopt,
 };
 use weft_api::EndpointId;
 
@@ -16,10 +17,11 @@ use super::error::NetlinkError;
 use super::namespace::{Namespace, run_in};
 use crate::publish::{HostPort, PortRequest, Protocol, PublishedPort};
 
-/// The kernel offers ports of one family; one that is taken in the other is not tried again.
+/// The kernel offers what is free at the first address, which the others may have taken.
 const ATTEMPTS_MAX: usize = 64;
 
-/// A socket bound to a port. Kernels hold no port of SCTP without its module, so nobody does.
+/// A socket bound to a port. Kernels have no sockets of SCTP without its module, so its ports are
+/// held by none, and none is chosen by the kernel.
 type Holder = Option<OwnedFd>;
 
 /// The ports held for each endpoint.
@@ -63,7 +65,7 @@ impl Ports {
         for port in ports.iter().filter(|port| !held.contains_key(port)).collect::<Vec<_>>() {
             let at = SocketAddr::new(port.host, port.host_port);
             let holder = run_in(host, || hold(port.protocol, at))??;
-            held.insert(*port, holder.0);
+            held.insert(*port, holder);
         }
         Ok(())
     }
@@ -107,73 +109,84 @@ fn at_all(request: &PortRequest, host_port: u16) -> impl Iterator<Item = Publish
 
 /// Runs in the host's namespace.
 fn choose(request: &PortRequest) -> Result<BTreeMap<PublishedPort, Holder>, NetlinkError> {
-    let candidates: Box<dyn Iterator<Item = u16>> = match &request.host_port {
-        HostPort::Any => Box::new(std::iter::repeat_n(0, ATTEMPTS_MAX)),
-        HostPort::FirstOf(range) => Box::new(range.clone()),
-    };
     let mut refused = None;
-    for candidate in candidates {
-        match hold_at_all(request, candidate) {
-            Ok(held) => return Ok(held),
-            Err(error @ NetlinkError::PortTaken { .. }) => refused = Some(error),
-            Err(error) => return Err(error),
+    let mut attempt = |port: u16| match hold_at_all(request, port) {
+        Err(error @ NetlinkError::PortTaken { .. }) => {
+            refused = Some(error);
+            None
         }
+        settled => Some(settled),
+    };
+    let chosen = match &request.host_port {
+        HostPort::FirstOf(range) => range.clone().find_map(attempt),
+        HostPort::Any => {
+            let host = request.addresses.first().map(|(host, _)| *host);
+            let mut offers = (0..ATTEMPTS_MAX).filter_map(|_| offered(request.protocol, host?));
+            offers.find_map(&mut attempt)
+        }
+    };
+    if let Some(settled) = chosen {
+        return settled;
     }
     let doing = format!("choose a port of the host for {} {}", request.protocol, request.port);
-    let empty = || NetlinkError::io(doing, nix::errno::Errno::EADDRNOTAVAIL);
-    Err(refused.unwrap_or_else(empty))
+    let none = || NetlinkError::io(doing, Errno::EADDRNOTAVAIL);
+    Err(refused.unwrap_or_else(none))
 }
 
-/// Holds one port at all addresses; 0 leaves it to the kernel which.
+/// A port that the kernel would give to a program that does not care. It is not held: one that a
+/// stream was not bound to by number is lost when it stops to listen.
+fn offered(protocol: Protocol, host: IpAddr) -> Option<u16> {
+    let probe = socket_for(protocol, host).ok().flatten()?;
+    bind(probe.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(host, 0))).ok()?;
+    let name: SockaddrStorage = getsockname(probe.as_raw_fd()).ok()?;
+    let v4 = name.as_sockaddr_in().map(SockaddrIn::port);
+    v4.or_else(|| name.as_sockaddr_in6().map(SockaddrIn6::port))
+}
+
+/// Holds one port at all addresses.
 fn hold_at_all(
     request: &PortRequest,
-    candidate: u16,
+    host_port: u16,
 ) -> Result<BTreeMap<PublishedPort, Holder>, NetlinkError> {
-    let mut host_port = candidate;
-    let mut holders = Vec::new();
-    for (host, _) in &request.addresses {
-        let (holder, bound) = hold(request.protocol, SocketAddr::new(*host, host_port))?;
-        host_port = bound;
-        holders.push(holder);
-    }
-    Ok(at_all(request, host_port).zip(holders).collect())
+    let held = at_all(request, host_port).map(|port| {
+        let holder = hold(port.protocol, SocketAddr::new(port.host, host_port));
+        holder.map(|holder| (port, holder))
+    });
+    held.collect()
 }
 
-/// Binds a socket; returns it with its port. A stream's shares with connections of an earlier
-/// holder that are not forgotten yet, so it has to listen once: only that finds out whether
-/// somebody else does. Bound it stays, and nobody else can listen. A datagram's never shares.
-fn hold(protocol: Protocol, at: SocketAddr) -> Result<(Holder, u16), NetlinkError> {
-    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+/// Binds a socket. A stream's is bound as one that shares, since connections of an earlier holder
+/// may not be forgotten yet, so it has to listen once: only that finds out whether somebody else
+/// has the port. Then it shares no more, and nobody else can listen. A datagram's never shares.
+fn hold(protocol: Protocol, at: SocketAddr) -> Result<Holder, NetlinkError> {
+    let bound = || -> nix::Result<Holder> {
+        let Some(holder) = socket_for(protocol, at.ip())? else { return Ok(None) };
+        let shares = protocol == Protocol::Tcp;
+        setsockopt(&holder, sockopt::ReuseAddr, &shares)?;
+        bind(holder.as_raw_fd(), &SockaddrStorage::from(at))?;
+        if shares {
+            listen(&holder, Backlog::new(1)?)?;
+            shutdown(holder.as_raw_fd(), Shutdown::Read)?;
+            setsockopt(&holder, sockopt::ReuseAddr, &false)?;
+        }
+        Ok(Some(holder))
+    };
+    bound().map_err(|errno| match errno {
+        Errno::EADDRINUSE => NetlinkError::PortTaken { protocol, at },
+        errno => NetlinkError::io(format!("hold {protocol} port `{at}`"), errno),
+    })
+}
+
+fn socket_for(protocol: Protocol, host: IpAddr) -> nix::Result<Holder> {
     let kind = match protocol {
         Protocol::Tcp => SockType::Stream,
         Protocol::Udp => SockType::Datagram,
-        Protocol::Sctp if at.port() == 0 => {
-            let why = std::io::Error::other("name a port: the kernel chooses none for sctp");
-            return Err(NetlinkError::io("choose a port of the host", why));
-        }
-        Protocol::Sctp => return Ok((None, at.port())),
+        Protocol::Sctp => return Ok(None),
     };
-    let bound = || -> nix::Result<(OwnedFd, u16)> {
-        let holder = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
-        if at.is_ipv6() {
-            setsockopt(&holder, sockopt::Ipv6V6Only, &true)?;
-        }
-        if protocol == Protocol::Tcp {
-            setsockopt(&holder, sockopt::ReuseAddr, &true)?;
-        }
-        bind(holder.as_raw_fd(), &SockaddrStorage::from(at))?;
-        if protocol == Protocol::Tcp {
-            listen(&holder, Backlog::new(1)?)?;
-            shutdown(holder.as_raw_fd(), Shutdown::Read)?;
-        }
-        let name: SockaddrStorage = getsockname(holder.as_raw_fd())?;
-        let v4 = name.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::port);
-        let v6 = || name.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::port);
-        Ok((holder, v4.or_else(v6).unwrap_or(at.port())))
-    };
-    match bound() {
-        Ok((holder, port)) => Ok((Some(holder), port)),
-        Err(nix::errno::Errno::EADDRINUSE) => Err(NetlinkError::PortTaken { protocol, at }),
-        Err(error) => Err(NetlinkError::io(format!("hold {protocol} port `{at}`"), error)),
+    let family = if host.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let made = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    if host.is_ipv6() {
+        setsockopt(&made, sockopt::Ipv6V6Only, &true)?;
     }
+    Ok(Some(made))
 }

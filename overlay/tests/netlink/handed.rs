@@ -144,7 +144,7 @@ async fn adoption_does_not_mind_a_far_end_that_is_down() {
 
 #[tokio::test]
 async fn adoption_of_what_is_gone_is_refused_and_makes_nothing() {
-    let (mut bed, _) = waiting().await;
+    let (mut bed, _neighbour) = waiting().await;
     let host = &mut bed.hosts[0];
     drop(take(host, 20).await);
     let mut inside = Connection::open(&host.network()).await.unwrap();

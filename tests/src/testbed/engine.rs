@@ -15,8 +15,6 @@ use super::world::{self, Entrance};
 
 /// The image that each engine has: a static busybox, which sleeps unless told otherwise.
 pub const IMAGE: &str = "weft-test:1";
-/// Debian's, as the engine is: a newer one refuses some options to an older engine.
-const DOCKER: &str = "/usr/bin/docker";
 /// Lines of an engine's log that a failed test shows.
 const LOG_LINES: usize = 30;
 /// How long a command may take before it is killed, in seconds: an engine that waits for a plugin
@@ -178,10 +176,16 @@ impl Engine {
     }
 }
 
+/// The client that came with the engine, where it did: a newer one refuses what the engine can.
+fn client() -> &'static str {
+    let beside_engine = "/usr/bin/docker";
+    if Path::new(beside_engine).exists() { beside_engine } else { "docker" }
+}
+
 impl Cli {
     /// A command of `docker` against this engine.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        self.bounded(DOCKER, arguments)
+        self.bounded(client(), arguments)
     }
 
     /// Runs a command of `docker` against this engine.

@@ -26,7 +26,8 @@ async fn compose_uses_a_network_that_is_there_already() {
     let docker = Shared::docker().await;
     let text = format!(
         "version: '3.7'\n\
-         services:\n  web:\n    image: {IMAGE}\n    networks: [outer]\n\
+         services:\n  web:\n    image: {IMAGE}\n    container_name: outer-web\n    \
+         networks: [outer]\n\
          networks:\n  outer:\n    external: true\n"
     );
     let mut projects = Vec::new();
@@ -36,7 +37,7 @@ async fn compose_uses_a_network_that_is_there_already() {
         up(&docker, number, &directory);
         projects.push(directory);
     }
-    let webs = [0, 1].map(|number| docker.engines[number].container("external_web_1"));
+    let webs = [0, 1].map(|number| docker.engines[number].container("outer-web"));
     webs[0].sandbox().reaches(&webs[1].addresses("outer")).await;
     webs[1].sandbox().reaches(&webs[0].addresses("outer")).await;
     for (number, directory) in projects.iter().enumerate() {
@@ -51,7 +52,8 @@ async fn compose_makes_networks_of_the_cluster_with_addresses_as_asked() {
     let text = |address: &str| {
         format!(
             "version: '2.4'\n\
-             services:\n  web:\n    image: {IMAGE}\n    networks:\n      blue:\n        \
+             services:\n  web:\n    image: {IMAGE}\n    container_name: made-web\n    \
+             networks:\n      blue:\n        \
              ipv4_address: {address}\n\
              networks:\n  blue:\n    driver: weft\n    ipam:\n      driver: weft\n      \
              options:\n        network: composed\n      config:\n        \
@@ -64,10 +66,10 @@ async fn compose_makes_networks_of_the_cluster_with_addresses_as_asked() {
         let directory = project(&docker, number, "made", &text(&address));
         up(&docker, number, &directory);
         projects.push(directory);
-        let web = docker.engines[number].container("made_web_1");
+        let web = docker.engines[number].container("made-web");
         assert_eq!(web.addresses("made_blue")[0].to_string(), address);
     }
-    let webs = [0, 1].map(|number| docker.engines[number].container("made_web_1"));
+    let webs = [0, 1].map(|number| docker.engines[number].container("made-web"));
     webs[0].sandbox().reaches(&webs[1].addresses("made_blue")).await;
     let cluster = &docker.testbed.hosts[2].client;
     let network = cluster.network("composed", weft_agent::control::Detail::Plain).await;

@@ -12,7 +12,7 @@ use weft_networkdb::MemberState;
 use weft_overlay::{PEER_TABLE, PeerRecord};
 
 use crate::control::Answer;
-use crate::controller::inventory::{AllocatedBy, Claim};
+use crate::controller::inventory::{AllocatedBy, Choice, Claim, Endpoint, Standing};
 use crate::controller::{Controller, ipam_error};
 use crate::ipam_driver::{ENDPOINT, RANGE};
 
@@ -52,6 +52,11 @@ impl Controller {
                 }
             }
         }
+        if let Some(address) = wanted.address
+            && let Some(claim) = self.take_up(network, address, endpoint, wanted.mac).await?
+        {
+            return Ok(claim.address);
+        }
         let endpoint = match endpoint {
             Some(endpoint) => endpoint,
             None => EndpointId::from_bytes(
@@ -72,13 +77,78 @@ impl Controller {
             AllocatedBy::ThisNode => self.allocate_claim(&wanted, endpoint).await?,
             AllocatedBy::SwarmLeader => self.borrow(&wanted).await?,
         };
-        let claim =
-            Claim { endpoint, network, address, mac: wanted.mac, by: wanted.by, since_s: now_s() };
+        let claim = Claim {
+            endpoint,
+            network,
+            address,
+            mac: wanted.mac,
+            by: wanted.by,
+            since_s: now_s(),
+            choice: wanted.address.map_or(Choice::Any, |_| Choice::Named),
+            standing: Standing::Waiting,
+        };
+        self.keep_claim(claim).await
+    }
+
+    async fn keep_claim(&self, claim: Claim) -> Answer<Claim> {
         let write = claim.to_write();
         self.inventory().put_claim(claim.clone());
         self.core(move |core, _| core.persist([write])).await?;
         self.engines.notify_one();
         Ok(claim)
+    }
+
+    /// Takes up an address that lingers, with the id it is bound to; `endpoint` is the one that an
+    /// address of the other family is bound to already.
+    async fn take_up(
+        &self,
+        network: NetworkId,
+        address: IpAddr,
+        endpoint: Option<EndpointId>,
+        mac: Option<Mac>,
+    ) -> Answer<Option<Claim>> {
+        let lingering = self
+            .inventory()
+            .claim(network, address)
+            .filter(|claim| claim.standing == Standing::Lingering)
+            .filter(|claim| endpoint.is_none_or(|endpoint| endpoint == claim.endpoint))
+            .cloned();
+        let Some(claim) = lingering else { return Ok(None) };
+        let standing = Standing::Waiting;
+        self.keep_claim(Claim { mac, standing, since_s: now_s(), ..claim }).await.map(Some)
+    }
+
+    /// Lets an address go that no endpoint took. One that was asked for by name lingers, so that
+    /// whoever names it again here has it at once.
+    pub(crate) async fn let_go(&self, network: NetworkId, address: IpAddr) -> Answer<()> {
+        let Some(claim) = self.inventory().claim(network, address).cloned() else { return Ok(()) };
+        match (claim.standing, claim.choice, claim.by) {
+            (Standing::Lingering, ..) => Ok(()),
+            (Standing::Waiting, Choice::Named, AllocatedBy::ThisNode) => {
+                self.keep_claim(lingering(claim)).await.map(drop)
+            }
+            (Standing::Waiting, Choice::Any | Choice::Named, _) => {
+                self.drop_claim(network, address).await
+            }
+        }
+    }
+
+    /// The claims an endpoint leaves behind.
+    pub(in crate::controller) fn claims_left(endpoint: &Endpoint) -> Vec<Claim> {
+        let Some(engine) = &endpoint.engine else { return Vec::new() };
+        let named = |address: &IpNetwork| engine.named.contains(&address.ip());
+        let addresses = endpoint.address.into_iter().chain(endpoint.address_ipv6).filter(named);
+        let claims = addresses.map(|address| Claim {
+            endpoint: endpoint.id,
+            network: endpoint.network,
+            address,
+            mac: None,
+            by: AllocatedBy::ThisNode,
+            since_s: now_s(),
+            choice: Choice::Named,
+            standing: Standing::Lingering,
+        });
+        claims.collect()
     }
 
     async fn allocate_claim(
@@ -165,13 +235,22 @@ impl Controller {
         Ok(())
     }
 
-    /// Gives back what this node allocated longer than `age_s_max` ago and no endpoint took.
-    /// Returns how many seconds the next one has left.
-    pub(crate) async fn expire_claims(&self, age_s_max: u64) -> Answer<Option<u64>> {
+    /// Gives back what this node allocated and no endpoint took, when it has waited for
+    /// `waiting_s_max` or lingered for `lingering_s_max` seconds. Returns how many seconds the next
+    /// one has left.
+    pub(crate) async fn expire_claims(
+        &self,
+        waiting_s_max: u64,
+        lingering_s_max: u64,
+    ) -> Answer<Option<u64>> {
         let now = now_s();
         let mut next: Option<u64> = None;
         let mut over = Vec::new();
         for claim in self.inventory().claims().filter(|c| c.by == AllocatedBy::ThisNode) {
+            let age_s_max = match claim.standing {
+                Standing::Waiting => waiting_s_max,
+                Standing::Lingering => lingering_s_max,
+            };
             let left = (claim.since_s + age_s_max).saturating_sub(now);
             if left == 0 {
                 over.push((claim.network, claim.address.ip()));
@@ -190,6 +269,10 @@ impl Controller {
     pub(crate) async fn engines_changed(&self) {
         self.engines.notified().await;
     }
+}
+
+fn lingering(claim: Claim) -> Claim {
+    Claim { mac: None, standing: Standing::Lingering, since_s: now_s(), ..claim }
 }
 
 /// Names the live node, other than this one, that has an endpoint with the address.

@@ -13,7 +13,7 @@ use super::AddressWanted;
 use crate::control::Answer;
 use crate::controller::endpoints::Draft;
 use crate::controller::inventory::{
-    AllocatedBy, Claim, Endpoint, EngineEndpoint, PlacedBy, Sandbox, WayOutBy,
+    AllocatedBy, Choice, Claim, Endpoint, EngineEndpoint, PlacedBy, Sandbox, WayOutBy,
 };
 use crate::controller::sandboxes::{Join, host_boot};
 use crate::controller::{Controller, driver_error};
@@ -165,6 +165,11 @@ impl Controller {
             .filter(|(claim, _)| claim.by == AllocatedBy::SwarmLeader)
             .map(|(claim, _)| claim.address.ip())
             .collect();
+        let named = claims
+            .iter()
+            .filter(|(claim, _)| claim.by == AllocatedBy::ThisNode && claim.choice == Choice::Named)
+            .map(|(claim, _)| claim.address.ip())
+            .collect();
         let draft = Draft {
             id,
             name: name.clone(),
@@ -175,6 +180,7 @@ impl Controller {
                 engine_network: wanted.engine_network,
                 engine_endpoint: wanted.engine_endpoint,
                 borrowed,
+                named,
                 published: None,
             }),
             // The endpoint takes the place of its claims.

@@ -57,6 +57,29 @@ pub enum AllocatedBy {
     SwarmLeader,
 }
 
+/// Whether an address waits for its endpoint, or has lost one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// For an endpoint to come.
+    #[default]
+    Waiting,
+    /// Its endpoint ended, or did not come. One asked for by name stays a while for whoever
+    /// names it again: a container that is restarted comes back for the address it had.
+    Lingering,
+}
+
+/// Whether an engine named an address or took any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// Any would have done.
+    #[default]
+    Any,
+    /// This one was asked for.
+    Named,
+}
+
 /// An address that waits for its endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
@@ -72,6 +95,12 @@ pub struct Claim {
     pub by: AllocatedBy,
     /// When, in seconds since 1970.
     pub since_s: u64,
+    /// Whether it was asked for by name.
+    #[serde(default)]
+    pub choice: Choice,
+    /// Whether it still waits.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 /// What an endpoint made by an engine has besides.
@@ -83,6 +112,9 @@ pub struct EngineEndpoint {
     pub engine_endpoint: String,
     /// Addresses that a Swarm's leader allocated.
     pub borrowed: Vec<IpAddr>,
+    /// Addresses of this node's that the engine asked for by name.
+    #[serde(default)]
+    pub named: Vec<IpAddr>,
     /// Ports published on this host, as the driver settled them.
     pub published: Option<Value>,
 }

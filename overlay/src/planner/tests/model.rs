@@ -131,11 +131,33 @@ impl Model {
                 self.published.remove(&endpoint);
             }
         }
-        carry_out(planner, kernel);
+        // What else was damaged may refuse; the reconciliation that follows repairs it.
+        let _ = kernel.apply_all(&drain(planner));
     }
 
     fn join(&mut self, network: u8, endpoint: u8, far: Far) {
         self.endpoints.get_mut(&(network, endpoint)).unwrap().1 = far;
+    }
+
+    fn publish(&mut self, planner: &mut Planner, network: u8, endpoint: u8, count: u16) {
+        let own = planner.publishable(nid(network), eid(endpoint));
+        let mut ports = BTreeSet::new();
+        for to in own.iter().flatten() {
+            let host = if to.is_ipv4() { ip("0.0.0.0") } else { ip("::") };
+            ports.extend((0..count).map(|n| PublishedPort {
+                protocol: Protocol::Tcp,
+                host,
+                host_port: 8000 + u16::from(endpoint) * 10 + n,
+                to: *to,
+                port: 80,
+            }));
+        }
+        let asked: Vec<_> = ports.iter().copied().collect();
+        let accepted = planner.publish(nid(network), eid(endpoint), &asked).is_ok();
+        if own.is_ok() {
+            assert!(accepted && network == 1, "the closed network has no way out");
+            self.published.insert(endpoint, ports);
+        }
     }
 
     fn plan(&mut self, planner: &mut Planner, action: &Action) {
@@ -164,27 +186,7 @@ impl Model {
             }
             Action::Take { .. } => {}
             Action::Publish { network, endpoint, count } => {
-                let own = planner.publishable(nid(*network), eid(*endpoint));
-                let ports: BTreeSet<_> = own
-                    .iter()
-                    .flatten()
-                    .flat_map(|to| {
-                        let host = if to.is_ipv4() { ip("0.0.0.0") } else { ip("::") };
-                        (0..*count).map(move |n| PublishedPort {
-                            protocol: Protocol::Tcp,
-                            host,
-                            host_port: 8000 + u16::from(*endpoint) * 10 + n,
-                            to: *to,
-                            port: 80,
-                        })
-                    })
-                    .collect();
-                let asked: Vec<_> = ports.iter().copied().collect();
-                let accepted = planner.publish(nid(*network), eid(*endpoint), &asked).is_ok();
-                if own.is_ok() {
-                    assert!(accepted && *network == 1);
-                    self.published.insert(*endpoint, ports);
-                }
+                self.publish(planner, *network, *endpoint, *count);
             }
             Action::Leave { network, endpoint } => {
                 if planner.leave(nid(*network), eid(*endpoint)).is_ok() {
