@@ -4,8 +4,8 @@
 //! beside it. Three rules shape all of it. An engine repeats calls, so every call is idempotent
 //! and durable before it is answered. An engine holds locks while it calls, so no call goes back
 //! to the engine. And an engine tells little: what an address is for has to be inferred
-//! ([`purpose`]), which network is meant is in an option or in the subnet ([`networks`]), and
-//! releases carry a pool's id and nothing else ([`pool_id`]).
+//! (`purpose`), which network is meant is in an option or in the subnet (`networks`), and
+//! releases carry a pool's id and nothing else (`pool_id`).
 
 mod agreement;
 mod books;
