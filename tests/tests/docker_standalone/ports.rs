@@ -120,7 +120,8 @@ async fn ports_are_published_through_wefts_way_out() {
     ports_are_published("by-weft", &["--opt", "gateway=weft"], 18_100).await;
 }
 
-/// An engine does not read what a remote driver tells of ports: with `-o gateway=weft` it shows none.
+/// An engine does not read what a remote driver tells of ports: it shows none with
+/// `-o gateway=weft`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_shows_the_ports_it_publishes_itself() {
     let docker = Shared::docker().await;
