@@ -18,10 +18,10 @@ done
 mount --make-rshared / || exit
 mount -t proc proc /proc || exit
 # The places whose names are fixed in the engine.
-mkdir -p /usr/lib/docker/plugins
 mount --bind "$dir/host-run" /run || exit
 mount --bind "$dir/docker/etc" /etc/docker || exit
-mount --bind "$dir/docker/plugins" /usr/lib/docker/plugins || exit
+[[ ! -d /usr/lib/docker/plugins ]] ||
+  mount --bind "$dir/docker/plugins" /usr/lib/docker/plugins || exit
 
 echo "$pid"
 while read -r _; do :; done
