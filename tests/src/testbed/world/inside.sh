@@ -18,6 +18,7 @@ done
 mount --make-rshared / || exit
 mount -t proc proc /proc || exit
 # The places whose names are fixed in the engine.
+mkdir -p /etc/docker
 mount --bind "$dir/host-run" /run || exit
 mount --bind "$dir/docker/etc" /etc/docker || exit
 [[ ! -d /usr/lib/docker/plugins ]] ||
