@@ -264,7 +264,7 @@ pub fn overlaps(networks: &[NetworkResource], routes: &[(String, IpNetwork)]) ->
     checks
 }
 
-fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
+pub(crate) fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
     match (one, other) {
         (IpNetwork::V4(one), IpNetwork::V4(other)) => one.overlaps(other),
         (IpNetwork::V6(one), IpNetwork::V6(other)) => one.overlaps(other),

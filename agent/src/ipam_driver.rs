@@ -94,60 +94,6 @@ impl WeftIpam {
         Self { core }
     }
 
-    /// Gives back an address of a pool that is allocated for this purpose; what it is allocated for
-    /// otherwise stays. [`Ipam::release_address`], which names no purpose, is for endpoints alone.
-    ///
-    /// # Errors
-    /// [`IpamError::BadPool`], [`IpamError::IpOutOfRange`]; unavailable without a cluster.
-    pub async fn release(
-        &self,
-        id: PoolId,
-        address: IpAddr,
-        purpose: Purpose,
-    ) -> Result<(), IpamError> {
-        let space = id.space_of(address)?;
-        self.core
-            .call(move |core, now| {
-                if let Some(node) = core.node_mut() {
-                    node.with_ipam(now, |ipam| ipam.release(space, address, &purpose, now));
-                }
-            })
-            .await
-            .map_err(no_cluster)
-    }
-
-    /// Tells what the cluster has allocated an address for without an endpoint, as far as this node
-    /// knows: [`Purpose::Swarm`] where a Swarm leader has it.
-    ///
-    /// # Errors
-    /// [`IpamError::BadPool`], [`IpamError::IpOutOfRange`]; unavailable without a cluster.
-    pub async fn allocation(
-        &self,
-        id: PoolId,
-        address: IpAddr,
-    ) -> Result<Option<Purpose>, IpamError> {
-        let space = id.space_of(address)?;
-        self.core
-            .call(move |core, _| core.node().and_then(|n| n.ipam().allocation(space, address)))
-            .await
-            .map_err(no_cluster)
-    }
-
-    /// Lists what the cluster has allocated of a pool without endpoints, as far as this node knows;
-    /// by address.
-    ///
-    /// # Errors
-    /// [`IpamError::BadPool`]; unavailable without a cluster.
-    pub async fn allocations(&self, id: PoolId) -> Result<Vec<(IpAddr, Purpose)>, IpamError> {
-        let space = id.space()?;
-        self.core
-            .call(move |core, _| {
-                core.node().map_or_else(Vec::new, |node| node.ipam().allocations(space))
-            })
-            .await
-            .map_err(no_cluster)
-    }
-
     async fn granted(&self, request: Request) -> Result<IpNetwork, IpamError> {
         let answer = self
             .core

@@ -503,7 +503,7 @@ fn explicit_vnis(options: &BTreeMap<String, String>) -> Answer<Vec<Vni>> {
 }
 
 /// The first host address of a pool.
-fn first_host(pool: IpNetwork) -> IpAddr {
+pub(crate) fn first_host(pool: IpNetwork) -> IpAddr {
     match pool.network() {
         IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 1).into()),
         IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 1).into()),

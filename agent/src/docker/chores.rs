@@ -11,8 +11,8 @@ use weft_api::{EndpointId, NetworkId};
 
 use super::Plugin;
 use super::books::{Insist, PREFIX};
-use super::reservations::now_s;
 use crate::control::{Answer, ErrorKind};
+use crate::controller::engine::now_s;
 
 /// How long a pool or an address may wait for its network or endpoint, in seconds. An engine takes
 /// far less; what waits longer belongs to a call that broke off.

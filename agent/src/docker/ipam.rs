@@ -16,11 +16,11 @@ use weft_ipam::{Purpose as Held, Want};
 
 use super::pool_id::{AddressSpace, PoolId};
 use super::purpose::{Named, Purpose, infer, is_serial};
-use super::reservations::{PoolWanted, first_host};
+use super::reservations::PoolWanted;
 use super::settings::NETWORK;
 use super::{DEFINED_PATIENCE, Plugin};
 use crate::control::Answer;
-use crate::controller::engine::AddressWanted;
+use crate::controller::engine::{AddressWanted, first_host};
 use crate::controller::inventory::AllocatedBy;
 use crate::ipam_driver::{GLOBAL_SPACE, LOCAL_SPACE};
 

@@ -8,9 +8,7 @@ use weft_api::ipam::{ALLOC_SERIAL_PREFIX, GATEWAY, REQUEST_ADDRESS_TYPE};
 
 use super::pool_id::AddressSpace;
 use crate::control::Answer;
-
-/// The option that carries the MAC of an endpoint's interface.
-const MAC_ADDRESS: &str = "com.docker.network.endpoint.macaddress";
+use crate::ipam_driver::MAC_ADDRESS;
 
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,5 @@
 //! Pools: which network's it is, or a new one kept until its network is made.
 
-use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use ipnetwork::IpNetwork;
 use weft_api::control::{ControlError, NetworkCreate, SubnetRequest};
 use weft_api::{Definition, Write};
@@ -12,7 +9,9 @@ use super::Plugin;
 use super::agreement::{DOCKER, MADE_BY, is_dockers};
 use super::books::{Insist, Origin, Reservation};
 use crate::control::Answer;
+use crate::controller::engine::now_s;
 use crate::controller::engine::only_built_in;
+use crate::doctor::overlap;
 use crate::overlay_driver::options::VXLAN_IDS;
 
 /// Attempts to settle on a network that others make or delete at the same time.
@@ -268,21 +267,4 @@ fn no_such_subnet(definition: &Definition, wanted: &PoolWanted) -> ControlError 
     };
     ControlError::conflict(format!("network `{name}` exists and has {what}"))
         .with_hint(format!("its subnets are {}; agree, or take another name", pools.join(", ")))
-}
-
-fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
-    one.contains(other.network()) || other.contains(one.network())
-}
-
-/// The first host address of a pool.
-pub(super) fn first_host(pool: IpNetwork) -> IpAddr {
-    match pool.network() {
-        IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 1).into()),
-        IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 1).into()),
-    }
-}
-
-/// Seconds since 1970: what survives a restart. Only ages are told from it.
-pub(super) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

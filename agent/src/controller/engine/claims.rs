@@ -302,6 +302,6 @@ fn subnet_of(definition: &Definition, pool: IpNetwork) -> Answer<&Subnet> {
 }
 
 /// Seconds since 1970: what survives a restart. Only ages are told from it.
-fn now_s() -> u64 {
+pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

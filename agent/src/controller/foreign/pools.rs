@@ -22,13 +22,11 @@ use super::super::networks::validate_subnet;
 use super::super::{Controller, ipam_error};
 use super::ledger::{ForeignEndpoint, ForeignPools, HeldAddress, HeldPool, Key, Record, Until};
 use crate::control::Answer;
-use crate::ipam_driver::{self, ENDPOINT, RANGE};
+use crate::ipam_driver::{self, ENDPOINT, MAC_ADDRESS, RANGE};
 use crate::registry::IpamDriver;
 
 /// The option of a definition that holds its [`Choice`].
 pub(in super::super) const CHOICE: &str = "weft.ipam";
-/// The option of an address request that names the endpoint's MAC address.
-const MAC_ADDRESS: &str = "com.docker.network.endpoint.macaddress";
 
 /// What was settled with an IPAM plugin, for all nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
