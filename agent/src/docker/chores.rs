@@ -14,9 +14,6 @@ use super::books::{Insist, PREFIX};
 use crate::control::{Answer, ErrorKind};
 use crate::controller::engine::now_s;
 
-/// How long a pool or an address may wait for its network or endpoint, in seconds. An engine takes
-/// far less; what waits longer belongs to a call that broke off.
-const UNUSED_S_MAX: u64 = 300;
 /// How long an address that was asked for by name stays for whoever names it again, in seconds. A
 /// container that is restarted takes a few; whoever wants it on another host waits for it.
 const LINGERING_S_MAX: u64 = 30;
@@ -70,7 +67,7 @@ impl Plugin {
     async fn due(&self, rounds: &mut Rounds) -> Option<Instant> {
         let now = Instant::now();
         let seconds = |left: u64| now + Duration::from_secs(left.max(1));
-        let claims = match self.controller.expire_claims(UNUSED_S_MAX, LINGERING_S_MAX).await {
+        let claims = match self.controller.expire_claims(self.unused_s_max, LINGERING_S_MAX).await {
             Ok(left) => left.map(seconds),
             Err(error) => {
                 tracing::warn!(%error, "unused addresses were not given back");
@@ -121,7 +118,7 @@ impl Plugin {
         let mut next: Option<u64> = None;
         let mut over = Vec::new();
         for reservation in self.books().reservations().filter(|r| !r.swarm) {
-            let left = (reservation.since_s + UNUSED_S_MAX).saturating_sub(now);
+            let left = (reservation.since_s + self.unused_s_max).saturating_sub(now);
             if left == 0 {
                 over.push(reservation.pool);
             } else {

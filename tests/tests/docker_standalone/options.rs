@@ -126,6 +126,32 @@ async fn the_mtu_asked_for_is_the_interfaces_and_full_packets_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_vnis_asked_for_are_the_clusters_and_one_is_given_once() {
+    let docker = Shared::docker().await;
+    let [here, there] = [&docker.engines[0], &docker.engines[1]];
+    let list = |vni: &str| format!("com.docker.network.driver.overlay.vxlanid_list={vni}");
+    here.create_network("numbered", &["--opt", &list("7001")]);
+    // Who takes part need not say it, and must not say another.
+    let other = ["--ipam-opt", "network=numbered", "--opt", &list("7002"), "numbered"];
+    there.docker(&[&CREATE[..], &other].concat()).refuses(&["numbered", "7002"]);
+    there.create_network("numbered", &[]);
+    let client = &docker.testbed.hosts[1].client;
+    let numbered = client.network("numbered", Detail::Plain).await.expect("a network");
+    let vnis: Vec<_> = numbered.subnets.iter().map(|subnet| subnet.vni.get()).collect();
+    assert_eq!(vnis, [7001]);
+    let taken = ["--ipam-opt", "network=second", "--opt", &list("7001"), "second"];
+    there.docker(&[&CREATE[..], &taken].concat()).refuses(&["7001"]);
+    let near = here.run(&["--network", "numbered"]);
+    let far = there.run(&["--network", "numbered"]);
+    near.sandbox().reaches(&far.addresses("numbered")).await;
+    near.remove();
+    far.remove();
+    for engine in [here, there] {
+        engine.remove_network("numbered");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_wefts_ipam_driver_the_right_command_is_told() {
     let docker = Shared::docker().await;
     let engine = &docker.engines[0];
