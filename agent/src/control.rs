@@ -38,6 +38,15 @@ pub enum Detail {
     Verbose,
 }
 
+/// What becomes of a network's deletion when the Docker Engine of this host has the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldByEngine {
+    /// It is refused: the engine deletes its network first.
+    Refuse,
+    /// The engine's part ends, as if it had: it forgot the network.
+    Forget,
+}
+
 /// The operations behind the control socket.
 ///
 /// A call that is dropped half-way (the client went away) must leave nothing half-made: an
@@ -68,7 +77,7 @@ pub trait ControlApi: Send + Sync + 'static {
     /// Returns one network.
     async fn network(&self, network: NetworkRef, detail: Detail) -> Answer<NetworkResource>;
     /// Deletes a network in the whole cluster. One with endpoints answers forbidden.
-    async fn delete_network(&self, network: NetworkRef) -> Answer<()>;
+    async fn delete_network(&self, network: NetworkRef, held: HeldByEngine) -> Answer<()>;
 
     /// Lists the endpoints of this node, in one network or in all.
     async fn endpoints(

@@ -55,8 +55,7 @@ pub struct Plugin {
     pools: tokio::sync::Mutex<()>,
     /// Wakes the chores.
     chores: Notify,
-    /// When the engine was last seen to start.
-    started: Mutex<Option<tokio::time::Instant>>,
+    seen: Mutex<chores::Seen>,
     discovered: watch::Sender<BTreeSet<IpAddr>>,
 }
 
@@ -70,7 +69,7 @@ impl Plugin {
             books: Mutex::default(),
             pools: tokio::sync::Mutex::default(),
             chores: Notify::new(),
-            started: Mutex::default(),
+            seen: Mutex::default(),
             discovered: watch::Sender::default(),
         })
     }

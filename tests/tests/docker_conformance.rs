@@ -1,10 +1,8 @@
 //! The plugin against recorded traffic of a real engine, and against what no engine sends.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
-use weft_api::control::IpamPool;
-use weft_tests::testbed::{Testbed, Underlay, eventually};
+use weft_tests::callers::{self, socket};
+use weft_tests::testbed::{Testbed, eventually};
 use weft_tests::transcript::{Caller, read};
 
 const LOCAL: &str = "local";
@@ -12,35 +10,7 @@ const GLOBAL: &str = "global";
 
 /// Hosts with agents that are plugins, all in one cluster.
 async fn plugins(hosts: usize, scope: &str) -> (Testbed, Vec<Caller>) {
-    plugins_with(hosts, scope, "").await
-}
-
-/// As [`plugins`], each with this configuration.
-async fn plugins_with(hosts: usize, scope: &str, config: &str) -> (Testbed, Vec<Caller>) {
-    let mut testbed = Testbed::new(Underlay::V4).await;
-    let mut callers = Vec::new();
-    for host in 0..hosts {
-        testbed.add_host().await;
-        let socket = socket(&testbed, host);
-        let text = socket.to_str().expect("a path of ours").to_owned();
-        let file = testbed.path(&format!("h{}/weft.toml", host + 1));
-        std::fs::write(file, config).expect("a file");
-        testbed.hosts[host].start(&["--docker-socket", &text, "--docker-scope", scope]);
-        callers.push(Caller::new(socket));
-    }
-    for host in &mut testbed.hosts {
-        host.answers().await;
-    }
-    testbed.hosts[0].client.init(&Default::default()).await.expect("init");
-    for host in 1..hosts {
-        testbed.join(host).await;
-    }
-    testbed.settled().await;
-    (testbed, callers)
-}
-
-fn socket(testbed: &Testbed, host: usize) -> PathBuf {
-    testbed.hosts[host].run_dir().join("plugins/weft.sock")
+    callers::plugins(hosts, scope, "").await
 }
 
 /// Waits until no network is left anywhere, nor anything of one.
@@ -211,61 +181,4 @@ async fn what_is_no_call_gets_words_and_the_agent_goes_on() {
     let reply = caller.post("Plugin.Activate", &json!({}));
     assert_eq!(reply.body["Implements"], json!(["NetworkDriver", "IpamDriver"]));
     assert!(testbed.hosts[0].client.status().await.is_ok());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_engine_asked_for_and_never_used_goes_back() {
-    let (testbed, callers) = plugins_with(1, LOCAL, "docker_unused_seconds = 2\n").await;
-    let (caller, client) = (&callers[0], &testbed.hosts[0].client);
-    let ask = |path: &str, body: Value| {
-        let reply = caller.post(path, &body);
-        assert_eq!((reply.status, reply.error()), (200, None), "{path} {body}");
-        reply.body
-    };
-    let space = "weft-local";
-    let pool = |name: &str, subnet: &str| {
-        let options = json!({"network": name});
-        let body = json!({"AddressSpace": space, "Pool": subnet, "Options": options});
-        ask("IpamDriver.RequestPool", body)["PoolID"].clone()
-    };
-    let address = |pool: &Value, options: Value| {
-        let body = json!({"PoolID": pool, "Address": "", "Options": options});
-        ask("IpamDriver.RequestAddress", body)["Address"].clone()
-    };
-    let subnet = "10.81.0.0/24";
-    let used = pool("used", subnet);
-    let gateway = address(&used, json!({"RequestAddressType": "com.docker.network.gateway"}));
-    let data = json!([{"AddressSpace": space, "Pool": subnet, "Gateway": gateway}]);
-    let create = json!({"NetworkID": "n", "IPv4Data": data, "IPv6Data": [], "Options": {}});
-    ask("NetworkDriver.CreateNetwork", create);
-    let with_mac = |mac: &str| json!({"com.docker.network.endpoint.macaddress": mac});
-    let macs = ["02:42:00:00:00:01", "02:42:00:00:00:02"];
-    let [claimed, forgotten] = macs.map(|mac| address(&used, with_mac(mac)));
-    let interface = json!({"Address": claimed, "MacAddress": macs[0]});
-    let endpoint = json!({"NetworkID": "n", "EndpointID": "e", "Interface": interface});
-    ask("NetworkDriver.CreateEndpoint", endpoint);
-    assert_ne!(claimed, forgotten);
-    // Of a network that is never made.
-    pool("unused", "10.82.0.0/24");
-    let in_use = async || {
-        let pools = client.ipam().await.expect("pools");
-        let of_network = |pool: &&IpamPool| pool.network_name.as_deref() == Some("used");
-        pools.iter().find(of_network).map(|pool| pool.used)
-    };
-    let before = in_use().await.expect("the pool of a network");
-    eventually("the address that no endpoint took goes back", async || {
-        (in_use().await? == before - 1).then_some(())
-    })
-    .await;
-    eventually("the subnet that no network took goes back", async || {
-        let networks = client.networks(&Default::default()).await.ok()?;
-        networks.iter().all(|network| network.name != "unused").then_some(())
-    })
-    .await;
-    // What is used stays.
-    let endpoints = client.endpoints(None, &Default::default()).await.expect("endpoints");
-    let addresses: Vec<_> = endpoints.iter().filter_map(|endpoint| endpoint.address).collect();
-    assert_eq!(addresses.len(), 1);
-    assert_eq!(json!(addresses[0].to_string()), claimed);
-    assert_eq!(in_use().await, Some(before - 1));
 }

@@ -163,6 +163,7 @@ async fn respond(plugin: Arc<Plugin>, request: Request<Incoming>) -> Response<Fu
         }
     };
     // On a task of its own: an engine that goes away leaves nothing half-made.
+    plugin.engine_heard();
     let started = std::time::Instant::now();
     let call = path.clone();
     let outcome = tokio::spawn(async move { dispatch(&plugin, &call, &body).await }).await;
