@@ -43,7 +43,11 @@ pub async fn start_again(testbed: &mut Testbed, host: usize, scope: &str) {
     testbed.settled().await;
 }
 
-fn start(testbed: &mut Testbed, host: usize, scope: &str) {
+/// Starts the agent of a host as a plugin.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn start(testbed: &mut Testbed, host: usize, scope: &str) {
     let socket = socket(testbed, host);
     let text = socket.to_str().expect("a path of ours").to_owned();
     testbed.hosts[host].start(&["--docker-socket", &text, "--docker-scope", scope]);

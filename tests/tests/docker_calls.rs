@@ -3,9 +3,12 @@
 use serde_json::{Value, json};
 use weft_agent::client::Client;
 use weft_agent::control::HeldByEngine;
-use weft_api::control::{EndpointCreate, NetworkCreate, SubnetRequest};
-use weft_tests::callers::{engine_id, plugins, start_again};
-use weft_tests::testbed::{Testbed, eventually};
+use weft_api::control::{ClusterState, EndpointCreate, NetworkCreate, SubnetRequest};
+use weft_overlay::netlink::{Connection, link, route};
+use weft_overlay::op::Route;
+use weft_tests::callers::{engine_id, plugins, socket, start, start_again};
+use weft_tests::testbed::{Testbed, Underlay, eventually};
+use weft_tests::transcript::Caller;
 
 const LOCAL: &str = "local";
 const MACS: [&str; 2] = ["02:42:00:00:00:01", "02:42:00:00:00:02"];
@@ -182,4 +185,73 @@ async fn a_pool_that_no_network_can_have_is_refused_at_once() {
         let body = json!({"AddressSpace": "weft-local", "Pool": pool});
         callers[0].refused("IpamDriver.RequestPool", body, &["subnet"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subnet_that_this_host_has_a_route_to_is_not_offered() {
+    let (testbed, callers) = plugins(1, LOCAL, "default4 = \"10.88.0.0/16\"\n").await;
+    let client = &testbed.hosts[0].client;
+    client.create_network(&NetworkCreate::named("blue")).await.expect("a network");
+    let blue = client.network("blue", weft_agent::control::Detail::Plain).await.expect("it");
+    let pool = blue.subnets[0].pool;
+    let mut connection = Connection::open(&testbed.hosts[0].namespace).await.expect("netlink");
+    let uplink = link::get(&mut connection, "eth0").await.expect("an uplink").index;
+    let entry = |to: &str| {
+        let route = Route { to: to.parse().expect("a network"), via: None };
+        route::Entry { route, link: uplink, table: route::MAIN, onlink: route::Onlink::No }
+    };
+    let covers = entry(&pool.to_string());
+    route::replace(&mut connection, &covers).await.expect("a route");
+    // The engine would refuse it and ask again without end.
+    let named = json!({"AddressSpace": "weft-local", "Options": {"network": "blue"}});
+    let words = [&pool.to_string(), "overlaps", "--subnet"];
+    callers[0].refused("IpamDriver.RequestPool", named, &words);
+    // Its user may insist, and any other subnet is offered.
+    callers[0].pool("blue", &pool.to_string());
+    let any = json!({"AddressSpace": "weft-local"});
+    let offered = callers[0].call("IpamDriver.RequestPool", any.clone())["Pool"].clone();
+    assert_ne!(offered, json!(pool.to_string()));
+    // Where a route covers all that there is, that is said.
+    route::replace(&mut connection, &entry("10.88.0.0/16")).await.expect("a route");
+    callers[0].refused("IpamDriver.RequestPool", any, &["--subnet"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_a_swarm_without_a_token_waits_and_founds_nothing() {
+    let mut testbed = Testbed::new(Underlay::V4).await;
+    testbed.add_host().await;
+    start(&mut testbed, 0, "global");
+    testbed.hosts[0].answers().await;
+    let caller = Caller::new(socket(&testbed, 0));
+    let node = json!({"Address": "198.18.7.9", "Self": false});
+    let news = json!({"DiscoveryType": 1, "DiscoveryData": node});
+    caller.call("NetworkDriver.DiscoverNew", news.clone());
+    caller.call("NetworkDriver.DiscoverDelete", news);
+    let any = json!({"AddressSpace": "weft-global"});
+    caller.refused("IpamDriver.RequestPool", any, &["no cluster"]);
+    let status = testbed.hosts[0].client.status().await.expect("a status");
+    assert_eq!(status.state, ClusterState::None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_may_have_ipv6_alone() {
+    let (testbed, callers) = plugins(1, LOCAL, "").await;
+    let subnet = "fd89::/64";
+    let pool = callers[0].pool("six", subnet);
+    let gateway = callers[0].gateway(&pool, "");
+    let data = json!([{"AddressSpace": "weft-local", "Pool": subnet, "Gateway": gateway}]);
+    // As an engine of version 28 says it.
+    let options = json!({"com.docker.network.enable_ipv4": false,
+        "com.docker.network.enable_ipv6": true});
+    let body = json!({"NetworkID": engine_id(1), "IPv4Data": [], "IPv6Data": data,
+        "Options": options});
+    callers[0].call("NetworkDriver.CreateNetwork", body);
+    let address = callers[0].address(&pool, "", MACS[0]);
+    let interface = json!({"AddressIPv6": address, "MacAddress": MACS[0]});
+    let body = json!({"NetworkID": engine_id(1), "EndpointID": engine_id(2),
+        "Interface": interface});
+    callers[0].call("NetworkDriver.CreateEndpoint", body);
+    let all = testbed.hosts[0].client.endpoints(None, &Default::default()).await.expect("one");
+    assert_eq!((all[0].address, all.len()), (None, 1));
+    assert_eq!(all[0].address_ipv6.map(|one| json!(one.to_string())), Some(address));
 }

@@ -51,7 +51,8 @@ async fn the_gateway_asked_for_first_is_that_of_all_engines() {
     let [here, there] = [&docker.engines[0], &docker.engines[1]];
     let gateway = ["--subnet", "10.71.0.0/24", "--gateway", "10.71.0.254"];
     here.create_network("led", &[&gateway[..], &["--opt", "gateway=weft"]].concat());
-    let other = ["--ipam-opt", "network=led", "--gateway", "10.71.0.1", "led"];
+    let other = ["--subnet", "10.71.0.0/24", "--gateway", "10.71.0.1"];
+    let other = [&["--ipam-opt", "network=led"], &other[..], &["led"]].concat();
     there.docker(&[&CREATE[..], &other].concat()).refuses(&["10.71.0.254"]);
     there.create_network("led", &[]);
     let near = here.run(&["--network", "led"]);
