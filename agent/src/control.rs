@@ -6,6 +6,7 @@
 
 mod access;
 mod extract;
+mod listening;
 mod lookup;
 mod respond;
 mod routes;
@@ -21,7 +22,8 @@ use weft_api::control::{
 };
 
 pub use access::BindError;
-pub(crate) use access::{Owner, Peer, SocketFile, bind, may_speak};
+pub(crate) use access::{Owner, Peer, may_speak};
+pub(crate) use listening::{Bounds, Listening, drive};
 pub use lookup::{EndpointRef, NetworkRef, resolve};
 pub use server::{Server, ServerLimits};
 pub use weft_api::control::{ControlError, ErrorKind};
