@@ -158,8 +158,11 @@ impl Controller {
         pool: IpNetwork,
     ) -> Answer<Vec<std::net::IpAddr>> {
         let held = self.allocations(network, pool).await?;
-        let own_text = |(address, purpose): &(std::net::IpAddr, Purpose)| matches!(purpose, Purpose::Auxiliary(text) if *text == address.to_string());
-        Ok(held.into_iter().filter(own_text).map(|(address, _)| address).collect())
+        let under_own_text = held.into_iter().filter_map(|(address, purpose)| match purpose {
+            Purpose::Auxiliary(text) => (text == address.to_string()).then_some(address),
+            Purpose::Endpoint(_) | Purpose::Gateway | Purpose::Swarm => None,
+        });
+        Ok(under_own_text.collect())
     }
 
     async fn allocations(
