@@ -1,0 +1,109 @@
+//! Attaching a pod to its networks: to all, or to none.
+
+use std::sync::Arc;
+
+use super::arguments::runtime_conf;
+use super::block_on::block_on;
+use super::engine::{Engine, Turn};
+use super::pod::{NetResult, PodNetwork};
+use super::sandbox;
+use crate::error::Error;
+use crate::libcni::{Cni, NetworkConfigList, RuntimeConf};
+
+/// An attachment that was begun.
+struct Begun {
+    list: Arc<NetworkConfigList>,
+    rt: RuntimeConf,
+}
+
+/// A pod some of whose networks are attached. Dropped before it is whole, it is undone: a
+/// caller that stops waiting is like a failure.
+struct HalfMade {
+    engine: Arc<Engine>,
+    begun: Vec<Begun>,
+    /// Kept until all is undone, for nobody else must work on the pod before.
+    turn: Option<Turn>,
+}
+
+impl HalfMade {
+    /// Detaches what was begun, the last first; gives what failed.
+    async fn undo(&mut self) -> Vec<Error> {
+        let mut failed = Vec::new();
+        // Each stays in the list until it is undone, for this may be dropped too.
+        while let Some(Begun { list, rt }) = self.begun.last() {
+            let undone = self.engine.plugins.of(list).del_network_list(list, rt).await;
+            failed.extend(undone.err());
+            self.begun.pop();
+        }
+        failed
+    }
+
+    fn keep(mut self) {
+        self.begun.clear();
+    }
+}
+
+impl Drop for HalfMade {
+    fn drop(&mut self) {
+        if self.begun.is_empty() {
+            return;
+        }
+        let mut half = Self {
+            engine: self.engine.clone(),
+            begun: std::mem::take(&mut self.begun),
+            turn: self.turn.take(),
+        };
+        let undoing = async move {
+            for error in half.undo().await {
+                tracing::error!(%error, "abandoned pod is not undone");
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(undoing)),
+            Err(_) => drop(std::thread::spawn(|| block_on(undoing))),
+        }
+    }
+}
+
+impl Engine {
+    pub(super) async fn set_up(
+        self: &Arc<Self>,
+        pod: &PodNetwork,
+    ) -> Result<Vec<NetResult>, Error> {
+        let turn = self.turn(pod).await?;
+        // All that can be wrong is found before anything is done.
+        let wanted = self.wanted(pod).await?;
+        let mut planned = Vec::new();
+        for attachment in wanted {
+            let list = self.network(&attachment.name).await?;
+            let rt = runtime_conf(pod, &attachment, &self.more_args)?;
+            planned.push((attachment, Begun { list, rt }));
+        }
+        let present = sandbox::raise_loopback(&pod.netns).await?;
+        for (attachment, _) in &planned {
+            // Undoing a failure would take this interface from who has it.
+            if present.iter().any(|seen| seen.name == attachment.if_name) {
+                let if_name = attachment.if_name.clone();
+                return Err(Error::InterfaceExists { if_name, netns: pod.netns.clone() });
+            }
+        }
+        let mut half = HalfMade { engine: self.clone(), begun: Vec::new(), turn: Some(turn) };
+        let mut results = Vec::new();
+        for (attachment, Begun { list, rt }) in planned {
+            half.begun.push(Begun { list: list.clone(), rt: rt.clone() });
+            match self.plugins.of(&list).add_network_list(&list, &rt).await {
+                Ok(result) => results.push(NetResult { attachment, result }),
+                Err(cause) => {
+                    if cause.is_before_plugins() {
+                        half.begun.pop();
+                    }
+                    let undo = half.undo().await;
+                    let (network, cause) = (list.name.clone(), Box::new(cause));
+                    return Err(Error::SetUpPod { network, cause, undo });
+                }
+            }
+        }
+        half.keep();
+        Ok(results)
+    }
+}
