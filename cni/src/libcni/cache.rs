@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::base64;
 use super::{CNI_CACHE_V1, NetworkAttachment, RuntimeConf};
+use super::{base64, go_json};
 use crate::error::Error;
 use crate::types::{CniResult, fold_keys};
 
@@ -124,7 +124,7 @@ impl Cache {
             capability_args: rt.capability_args.clone(),
             result,
         };
-        let bytes = serde_json::to_vec(&entry).map_err(Error::CacheEncode)?;
+        let bytes = go_json::to_vec(&entry).map_err(Error::CacheEncode)?;
         self.write(&file, &bytes).map_err(|cause| Error::CacheIo { path: file, cause })
     }
 
