@@ -26,16 +26,9 @@ struct HalfMade {
 }
 
 impl HalfMade {
-    /// Detaches what was begun, the last first; gives what failed.
+    /// Detaches what was begun; gives what failed.
     async fn undo(&mut self) -> Vec<Error> {
-        let mut failed = Vec::new();
-        // Each stays in the list until it is undone, for this may be dropped too.
-        while let Some(Begun { list, rt }) = self.begun.last() {
-            let undone = self.engine.plugins.of(list).del_network_list(list, rt).await;
-            failed.extend(undone.err());
-            self.begun.pop();
-        }
-        failed
+        undo(&self.engine, &mut self.begun).await
     }
 
     fn keep(mut self) {
@@ -48,21 +41,31 @@ impl Drop for HalfMade {
         if self.begun.is_empty() {
             return;
         }
-        let mut half = Self {
-            engine: self.engine.clone(),
-            begun: std::mem::take(&mut self.begun),
-            turn: self.turn.take(),
-        };
+        let (engine, turn) = (self.engine.clone(), self.turn.take());
+        let mut begun = std::mem::take(&mut self.begun);
+        // Where the runtime itself ends this is dropped, and teardown goes by the cache.
         let undoing = async move {
-            for error in half.undo().await {
+            for error in undo(&engine, &mut begun).await {
                 tracing::error!(%error, "abandoned pod is not undone");
             }
+            drop(turn);
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(undoing)),
             Err(_) => drop(std::thread::spawn(|| block_on(undoing))),
         }
     }
+}
+
+/// Detaches, the last first. Each stays in the list until it is detached, for this may be
+/// dropped half-way.
+async fn undo(engine: &Engine, begun: &mut Vec<Begun>) -> Vec<Error> {
+    let mut failed = Vec::new();
+    while let Some(Begun { list, rt }) = begun.last() {
+        failed.extend(engine.plugins.of(list).del_network_list(list, rt).await.err());
+        begun.pop();
+    }
+    failed
 }
 
 impl Engine {

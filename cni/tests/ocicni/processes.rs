@@ -76,9 +76,17 @@ async fn dropped_call_ends_its_plugin_and_undoes_what_was_done() {
     fs::write(&script, "#!/bin/sh\nexec sleep 60\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let call = plugin.set_up_pod_networks(&pod);
-    assert!(tokio::time::timeout(Duration::from_millis(150), call).await.is_err());
-    until("it is undone", async || commands(&log) == ["ADD", "DEL"]).await;
-    assert!(!bench.cache_file("blue", "id", "eth0").exists());
+    {
+        tokio::pin!(call);
+        until("the second network is being attached", async || {
+            let moment = Duration::from_millis(5);
+            let pending = tokio::time::timeout(moment, &mut call).await.is_err();
+            pending && bench.cache_file("blue", "id", "eth0").exists()
+        })
+        .await;
+    }
+    until("it is undone", async || !bench.cache_file("blue", "id", "eth0").exists()).await;
+    assert_eq!(commands(&log), ["ADD", "DEL"]);
 }
 
 #[test]

@@ -121,3 +121,26 @@ async fn call_dropped_while_undoing_is_undone_to_the_end() {
     let _turn = plugin.tear_down_pod_networks(&pod).await;
     nothing_is_cached(&bench);
 }
+
+#[test]
+fn call_dropped_with_its_runtime_ends_and_teardown_does_the_rest() {
+    let bench = Bench::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (plugin, sandbox, pod) = runtime.block_on(for_three(&bench));
+    let _gate = bench.fake.gate("ADD b");
+    let fake = bench.fake.clone();
+    runtime.block_on(async {
+        let plugin = std::sync::Arc::new(plugin);
+        let mine = plugin.clone();
+        tokio::spawn(async move { mine.set_up_pod_networks(&pod).await });
+        until("the second network is being attached", async || fake.briefs().len() == 2).await;
+    });
+    drop(runtime);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let plugin = bench.start_still().await;
+        plugin.tear_down_pod(sandbox.name(), "ns", "web", "id-web").await.unwrap();
+    });
+    assert_eq!(bench.fake.briefs(), ["ADD a eth0", "ADD b eth1", "DEL a eth0"]);
+    nothing_is_cached(&bench);
+}
