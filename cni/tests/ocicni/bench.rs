@@ -220,3 +220,13 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// An interface in a pod, with these addresses.
+pub(crate) fn interface(sandbox: &Sandbox, name: &str, addresses: &[&str]) {
+    sandbox.ip(&format!("link add {name} type veth peer name peer-{name}"));
+    sandbox.ip(&format!("link set peer-{name} up"));
+    sandbox.ip(&format!("link set {name} address c2:11:22:33:44:55 up"));
+    for address in addresses {
+        sandbox.ip(&format!("addr add {address} dev {name}"));
+    }
+}

@@ -5,7 +5,7 @@ use cni::ocicni::{CniPlugin, NetAttachment, RuntimeConfig};
 use cni::types::Code;
 use serde_json::json;
 
-use crate::bench::{Bench, pod};
+use crate::bench::{Bench, interface, pod};
 use crate::sandbox::Sandbox;
 
 fn attachment(name: &str, if_name: &str) -> NetAttachment {
@@ -169,7 +169,7 @@ async fn interface_that_is_there_already_is_nobodys_to_undo() {
     bench.network("1.conflist", "blue");
     let plugin = bench.start_still().await;
     let sandbox = Sandbox::new();
-    sandbox.interface("eth0", &[]);
+    interface(&sandbox, "eth0", &[]);
     let pod = pod(&sandbox, "web");
     let error = plugin.set_up_pod_networks(&pod).await.unwrap_err();
     assert!(matches!(error, Error::InterfaceExists { .. }), "{error}");

@@ -10,7 +10,7 @@ use cni::Error;
 use cni::ocicni::{CniPlugin, NetAttachment, Ocicni, PodNetwork, Watch, blocking};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, until};
+use crate::bench::{Bench, interface, until};
 use crate::sandbox::Sandbox;
 
 /// The test plugin; see `test-plugin/main.rs`.
@@ -98,9 +98,9 @@ fn all_works_without_a_runtime() {
     let plugin = blocking::Ocicni::new(bench.options(), None).unwrap();
     assert_eq!((plugin.name(), plugin.status().is_ok()), ("cni", true));
     let sandbox = Sandbox::new();
-    sandbox.interface("eth9", &[]);
+    interface(&sandbox, "eth9", &[]);
     plugin.set_up_pod(sandbox.name(), "ns", "web", "id").unwrap();
-    sandbox.interface("eth0", &["10.7.0.2/24"]);
+    interface(&sandbox, "eth0", &["10.7.0.2/24"]);
     let status = plugin.get_container_network_status(sandbox.name(), "ns", "web", "id").unwrap();
     assert_eq!(status.ip.to_string(), "10.7.0.2");
     let web = PodNetwork::new(sandbox.path(), "ns", "web", "id");

@@ -56,16 +56,6 @@ impl Sandbox {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
-
-    /// An interface with these addresses.
-    pub(crate) fn interface(&self, name: &str, addresses: &[&str]) {
-        self.ip(&format!("link add {name} type veth peer name peer-{name}"));
-        self.ip(&format!("link set peer-{name} up"));
-        self.ip(&format!("link set {name} address c2:11:22:33:44:55 up"));
-        for address in addresses {
-            self.ip(&format!("addr add {address} dev {name}"));
-        }
-    }
 }
 
 impl Drop for Sandbox {

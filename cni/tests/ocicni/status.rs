@@ -5,7 +5,7 @@ use cni::ocicni::CniPlugin;
 use cni::types::Code;
 use serde_json::json;
 
-use crate::bench::{Bench, pod};
+use crate::bench::{Bench, interface, pod};
 use crate::sandbox::Sandbox;
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn addresses_of_both_families_are_read_from_the_kernel() {
     let error = status().await.unwrap_err();
     assert!(matches!(error, Error::NoInterface { .. }), "{error}");
     // An address for the link alone is none that others could use.
-    sandbox.interface("eth0", &[]);
+    interface(&sandbox, "eth0", &[]);
     let error = status().await.unwrap_err();
     assert!(matches!(error, Error::NoAddress { .. }), "{error}");
 
@@ -35,7 +35,7 @@ async fn addresses_of_both_families_are_read_from_the_kernel() {
         ("10.9.0.7".into(), "10.9.1.7 fd00::7".into())
     );
     // No plugin was asked, and another interface does not count.
-    sandbox.interface("eth1", &["10.8.0.1/24"]);
+    interface(&sandbox, "eth1", &["10.8.0.1/24"]);
     assert_eq!(status().await.unwrap(), seen);
     assert!(bench.fake.seen().is_empty());
 }
@@ -45,7 +45,7 @@ async fn address_of_a_link_with_a_peer_is_our_own() {
     let bench = Bench::new();
     let plugin = bench.start_still().await;
     let sandbox = Sandbox::new();
-    sandbox.interface("eth0", &[]);
+    interface(&sandbox, "eth0", &[]);
     sandbox.ip("addr add 10.9.0.7 peer 10.9.0.1/32 dev eth0");
     let seen = plugin.get_container_network_status(sandbox.name(), "ns", "web", "id").await;
     assert_eq!(seen.unwrap().ip.to_string(), "10.9.0.7");
@@ -85,7 +85,7 @@ async fn kernel_stands_in_for_a_result_the_cache_has_lost() {
     let web = pod(&sandbox, "web");
     plugin.set_up_pod_networks(&web).await.unwrap();
     std::fs::remove_dir_all(bench.path("cache")).unwrap();
-    sandbox.interface("eth0", &["10.9.0.7/24"]);
+    interface(&sandbox, "eth0", &["10.9.0.7/24"]);
     sandbox.ip("addr add fd00::7/64 dev eth0 nodad");
     let told = plugin.get_pod_network_status(&web).await.unwrap();
     assert_eq!((told.len(), told[0].attachment.if_name.as_str()), (1, "eth0"));
