@@ -36,13 +36,19 @@ impl Engine {
         &self,
         pod: &PodNetwork,
     ) -> Result<Vec<NetAttachment>, Error> {
+        let mut cached = self.cached_attachments(&pod.id)?;
         if pod.networks.is_empty() {
-            let cached = self.cached_attachments(&pod.id)?;
-            if !cached.is_empty() {
-                return Ok(cached);
+            return if cached.is_empty() { self.wanted(pod).await } else { Ok(cached) };
+        }
+        let mut wanted = pod.networks.clone();
+        cached.retain(|cached| !wanted.contains(cached));
+        for wanted in wanted.iter_mut().filter(|wanted| wanted.if_name.is_empty()) {
+            // The name it got when the pod was set up, be the list another one now.
+            if let Some(at) = cached.iter().position(|cached| cached.name == wanted.name) {
+                *wanted = cached.remove(at);
             }
         }
-        self.wanted(pod).await
+        name_interfaces(&wanted)
     }
 
     fn cached_attachments(&self, id: &str) -> Result<Vec<NetAttachment>, Error> {

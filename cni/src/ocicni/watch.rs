@@ -75,20 +75,22 @@ impl DirectoryWatch {
                     self.arm();
                     return Woken::Changed;
                 }
-                Ok(Readable::Events) => {
-                    if self.take_events() {
-                        return self.settle();
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "directories are looked at from time to time");
-                    // Not at once again, whatever is wrong.
-                    std::thread::sleep(LOOK_EVERY.saturating_sub(began.elapsed()));
-                    self.arm();
-                    return Woken::Changed;
-                }
+                Ok(Readable::Events) => match self.take_events() {
+                    Ok(true) => return self.settle(),
+                    Ok(false) => {}
+                    Err(error) => return self.recover(&error, began),
+                },
+                Err(error) => return self.recover(&error, began),
             }
         }
+    }
+
+    /// Goes on without events, but not at once: whatever is wrong may still be.
+    fn recover(&mut self, error: &io::Error, began: Instant) -> Woken {
+        tracing::warn!(%error, "directories are looked at from time to time");
+        std::thread::sleep(LOOK_EVERY.saturating_sub(began.elapsed()));
+        self.arm();
+        Woken::Changed
     }
 
     /// Lets a change end, as that of a package manager takes its time, and watches what is new.
@@ -97,8 +99,8 @@ impl DirectoryWatch {
         while began.elapsed() < PATIENCE {
             match self.readable(Some(QUIET)) {
                 Ok(Readable::Stop) => return Woken::Stopped,
-                Ok(Readable::Events) => drop(self.take_events()),
-                Ok(Readable::Nothing) | Err(_) => break,
+                Ok(Readable::Events) if self.take_events().is_ok() => {}
+                Ok(Readable::Events | Readable::Nothing) | Err(_) => break,
             }
         }
         self.arm();
@@ -128,19 +130,16 @@ impl DirectoryWatch {
     }
 
     /// Reads what happened; tells whether some of it counts.
-    fn take_events(&mut self) -> bool {
+    fn take_events(&mut self) -> io::Result<bool> {
         let mut counts = false;
         loop {
             match self.inotify.read_events() {
                 Ok(events) => {
                     counts |= events.iter().any(|event| counts_for(&self.interests, event));
                 }
-                Err(Errno::EAGAIN) => return counts,
+                Err(Errno::EAGAIN) => return Ok(counts),
                 Err(Errno::EINTR) => {}
-                Err(errno) => {
-                    tracing::warn!(%errno, "events of directories are lost");
-                    return true;
-                }
+                Err(errno) => return Err(errno.into()),
             }
         }
     }

@@ -34,6 +34,17 @@ async fn networks_the_pod_names_are_torn_down_and_no_others() {
 }
 
 #[tokio::test]
+async fn network_named_alone_is_found_by_the_interface_it_got_among_others() {
+    let bench = Bench::new();
+    let (plugin, _sandbox, mut pod) = on_two(&bench).await;
+    pod.networks.remove(0);
+    plugin.get_pod_network_status(&pod).await.unwrap();
+    plugin.tear_down_pod_networks(&pod).await.unwrap();
+    assert_eq!(bench.fake.briefs(), ["CHECK blue eth1", "DEL blue eth1"]);
+    assert!(bench.cache_file("red", "id-web", "eth0").is_file());
+}
+
+#[tokio::test]
 async fn pod_that_names_no_network_is_detached_from_all_the_cache_has() {
     let bench = Bench::new();
     let (plugin, _sandbox, mut pod) = on_two(&bench).await;
