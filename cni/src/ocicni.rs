@@ -64,7 +64,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 pub use options::{Options, PLUGIN_TIME_MAX, Watch};
@@ -291,18 +291,25 @@ fn follow(engine: Arc<Engine>) -> std::io::Result<Follower> {
     let (cancel, mut cancelled) = oneshot::channel::<()>();
     let (ending, ended) = oneshot::channel::<()>();
     let mut watch = DirectoryWatch::new(engine.directories(), stopped)?;
-    let runtime = Handle::try_current().ok();
+    // One of its own where there is one at all: the caller's may end earlier, or stand still.
+    let runtime = match Handle::try_current() {
+        Ok(_) => Some(Builder::new_current_thread().enable_all().build()?),
+        Err(_) => None,
+    };
     thread::Builder::new().name("cni-watch".to_owned()).spawn(move || {
         let _ending = ending;
-        let _runtime = runtime.as_ref().map(Handle::enter);
         while watch.wait() == Woken::Changed {
-            let read = block_on::block_on(async {
+            let reading = async {
                 tokio::select! {
                     biased;
                     _ = &mut cancelled => None,
                     read = engine.reload() => Some(read),
                 }
-            });
+            };
+            let read = match &runtime {
+                Some(runtime) => runtime.block_on(reading),
+                None => block_on::block_on(reading),
+            };
             match read {
                 None => return,
                 Some(Ok(())) => {}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::arguments::runtime_conf;
 use super::block_on::block_on;
 use super::engine::{Engine, Turn};
@@ -21,6 +23,8 @@ struct Begun {
 struct HalfMade {
     engine: Arc<Engine>,
     begun: Vec<Begun>,
+    /// Where the call ran: it may be dropped elsewhere.
+    runtime: Option<Handle>,
     /// Kept until all is undone, for nobody else must work on the pod before.
     turn: Option<Turn>,
 }
@@ -50,9 +54,9 @@ impl Drop for HalfMade {
             }
             drop(turn);
         };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(undoing)),
-            Err(_) => drop(std::thread::spawn(|| block_on(undoing))),
+        match &self.runtime {
+            Some(runtime) => drop(runtime.spawn(undoing)),
+            None => drop(std::thread::spawn(|| block_on(undoing))),
         }
     }
 }
@@ -90,7 +94,12 @@ impl Engine {
                 return Err(Error::InterfaceExists { if_name, netns: pod.netns.clone() });
             }
         }
-        let mut half = HalfMade { engine: self.clone(), begun: Vec::new(), turn: Some(turn) };
+        let mut half = HalfMade {
+            engine: self.clone(),
+            begun: Vec::new(),
+            runtime: Handle::try_current().ok(),
+            turn: Some(turn),
+        };
         let mut results = Vec::new();
         for (attachment, Begun { list, rt }) in planned {
             half.begun.push(Begun { list: list.clone(), rt: rt.clone() });

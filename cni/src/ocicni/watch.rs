@@ -234,3 +234,66 @@ fn is_on_the_way(interest: &Interest, name: &OsString, mask: AddWatchFlags) -> b
     let moved = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
     mask.intersects(moved) && interest.names.contains(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A watch, and what stops it.
+    fn watch(directories: Vec<PathBuf>) -> (DirectoryWatch, UnixStream) {
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        (DirectoryWatch::new(directories, stopped).unwrap(), stop)
+    }
+
+    #[test]
+    fn what_happens_beside_a_directory_and_above_it_is_no_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let watched = dir.path().join("a/b");
+        fs::create_dir_all(&watched).unwrap();
+        let (watch, _stop) = watch(vec![watched.clone()]);
+        let mut watch = watch;
+        for beside in [dir.path().join("x"), dir.path().join("a/x")] {
+            fs::write(&beside, "").unwrap();
+            fs::remove_file(&beside).unwrap();
+        }
+        fs::create_dir(watched.join("../c")).unwrap();
+        assert!(!watch.take_events().unwrap());
+        fs::write(watched.join("x"), "").unwrap();
+        assert!(watch.take_events().unwrap());
+    }
+
+    #[test]
+    fn change_between_two_waits_is_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let watched = dir.path().join("a/b/c");
+        let (mut watch, _stop) = watch(vec![watched.clone()]);
+        for _ in 0..3 {
+            fs::create_dir_all(&watched).unwrap();
+            assert_eq!(watch.wait(), Woken::Changed);
+            fs::write(watched.join("x"), "").unwrap();
+            assert_eq!(watch.wait(), Woken::Changed);
+            fs::remove_dir_all(dir.path().join("a")).unwrap();
+            assert_eq!(watch.wait(), Woken::Changed);
+        }
+    }
+
+    #[test]
+    fn watch_ends_when_its_other_end_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut watch, stop) = watch(vec![dir.path().to_owned()]);
+        drop(stop);
+        assert_eq!(watch.wait(), Woken::Stopped);
+    }
+
+    #[test]
+    fn directory_that_cannot_be_watched_is_looked_at_from_time_to_time() {
+        // No directory has a name of this length, and none can be watched for it.
+        let (mut watch, stop) = watch(vec![PathBuf::from("/").join("x".repeat(300))]);
+        assert!(!watch.is_whole);
+        assert_eq!(watch.wait(), Woken::Changed);
+        drop(stop);
+        assert_eq!(watch.wait(), Woken::Stopped);
+    }
+}

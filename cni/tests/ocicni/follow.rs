@@ -189,3 +189,17 @@ async fn shutdown_ends_the_watch_and_refuses_new_work() {
     plugin.shutdown().await.unwrap();
     assert!(bench.fake.seen().is_empty());
 }
+
+#[test]
+fn directories_are_followed_when_the_runtime_of_the_start_has_ended() {
+    let bench = Bench::new();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cni-test-plugin"), bench.bin_dir().join("noop"))
+        .unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = Ocicni::new(bench.options(), None);
+    let plugin = runtime().block_on(start).unwrap();
+    let list = json!({"cniVersion": "1.0.0", "name": "blue", "plugins": [{"type": "noop"}]});
+    bench.file("1.conflist", &list.to_string());
+    // The plugin is a process, and asked by the thread that follows the directories.
+    runtime().block_on(becomes(&plugin, Some("blue")));
+}
