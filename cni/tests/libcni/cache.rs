@@ -62,7 +62,10 @@ async fn characters_go_escapes_for_html_are_escaped() {
     rt.capability_args.insert("x&y".into(), json!({"<": ">"}));
     bench.cni.add_network(&network(&bench), &rt).await.unwrap();
     let written = fs::read_to_string(bench.cache_file("cachetest", &rt)).unwrap();
-    let by_go = r#""cniArgs":[["A","\u003c\u0026\u003e"]],"capabilityArgs":{"x\u0026y":{"\u003c":"\u003e"}}"#;
+    let by_go = concat!(
+        r#""cniArgs":[["A","\u003c\u0026\u003e"]],"#,
+        r#""capabilityArgs":{"x\u0026y":{"\u003c":"\u003e"}}"#
+    );
     assert!(written.contains(by_go), "{written}");
     let (_, filled) = bench.cni.get_network_cached_config(&network(&bench), &rt).unwrap().unwrap();
     assert_eq!(filled, rt);

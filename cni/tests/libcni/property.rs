@@ -65,7 +65,8 @@ fn key() -> impl Strategy<Value = String> {
         "nameservers",
         "",
     ];
-    prop_oneof![9 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
+    let known = prop::sample::select(known.to_vec()).prop_map(str::to_owned);
+    prop_oneof![9 => known, 1 => any::<String>()]
 }
 
 fn scalar() -> impl Strategy<Value = Value> {
@@ -235,7 +236,9 @@ fn command() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn data_of_any_shape_is_refused_or_read(bytes in bytes(), version in prop::sample::select(ALL.to_vec())) {
+    fn data_of_any_shape_is_refused_or_read(
+        bytes in bytes(), version in prop::sample::select(ALL.to_vec()),
+    ) {
         for result in [CniResult::from_slice(&bytes), CniResult::from_plugin(version, &bytes)] {
             let Ok(result) = result else { continue };
             // What was read can be written and read again, in every version it converts to.
