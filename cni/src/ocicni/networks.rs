@@ -1,6 +1,7 @@
 //! The networks a directory configures, and which of them is the default.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +44,11 @@ impl Networks {
 pub(super) async fn load_networks(dir: &Path, plugins: &Plugins) -> Result<Networks, Error> {
     let mut networks = Networks::default();
     for file in conf_files(dir, &EXTENSIONS)? {
+        // Reading a pipe would never end.
+        if fs::metadata(&file).is_ok_and(|metadata| !metadata.is_file()) {
+            networks.skipped.push(format!("{}: not a file", file.display()));
+            continue;
+        }
         let list = match usable(&file, plugins).await {
             Ok(list) => list,
             Err(error) if is_gone(&error) => continue,

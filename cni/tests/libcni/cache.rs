@@ -7,7 +7,7 @@ use cni::Error;
 use cni::libcni::{Cni, CniConfig, NetworkConfig, RuntimeConf};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, conf, entry, pod, result};
+use crate::bench::{Bench, PLUGIN, conf, entry, list, pod, result};
 
 /// A network whose plugin answers with a literal result.
 fn network(bench: &Bench) -> NetworkConfig {
@@ -199,6 +199,34 @@ async fn names_never_lead_out_of_the_directory() {
         assert!(bench.cni.del_network(&network, &rt).await.is_err());
     }
     assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
+}
+
+#[test]
+fn entries_of_a_runtime_that_is_killed_while_writing_are_whole() {
+    let bench = Bench::new();
+    let cache = bench.path("cache");
+    let churn = bench.bin().join("churn");
+    std::os::unix::fs::symlink(PLUGIN, &churn).unwrap();
+    let chain = list(&json!({
+        "cniVersion": "1.0.0", "name": "churn", "plugins": [{"type": "noop"}]
+    }));
+    let mut seen = 0;
+    for round in 0..20 {
+        let mut runtime = std::process::Command::new(&churn).arg(&cache).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5 + 3 * round));
+        assert_eq!(runtime.try_wait().unwrap(), None, "it goes on until it is killed");
+        runtime.kill().unwrap();
+        runtime.wait().unwrap();
+        for number in 0..7 {
+            let rt = named(&format!("id-{number}"), "eth0");
+            // A missing one is none; half of one would be an error.
+            let config = bench.cni.get_network_list_cached_config(&chain, &rt).unwrap();
+            let result = bench.cni.get_network_list_cached_result(&chain, &rt).unwrap();
+            assert_eq!(config.is_some(), result.is_some());
+            seen += usize::from(config.is_some());
+        }
+    }
+    assert!(seen > 0);
 }
 
 #[tokio::test]

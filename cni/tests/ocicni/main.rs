@@ -12,6 +12,7 @@ mod gc;
 mod networks;
 mod pods;
 mod processes;
+mod property;
 mod rollback;
 mod sandbox;
 mod status;

@@ -75,9 +75,12 @@ async fn unusable_files_are_passed_over_and_named_by_the_status() {
         &json!({"name": "x", "type": "main", "cniVersion": "9"}).to_string(),
     );
     bench.file("4-notes.txt", "not a configuration");
+    nix::unistd::mkfifo(&bench.conf_dir().join("0-pipe.conf"), nix::sys::stat::Mode::S_IRWXU)
+        .unwrap();
     let plugin = bench.start_still().await;
     let text = plugin.status().await.unwrap_err().to_string();
     for part in [
+        "0-pipe.conf: not a file",
         "1-broken.conflist: error parsing configuration list",
         "2-nobody.conf: [failed to find plugin \"nobody\"",
         "3-future.conf: [plugin main does not support config version \"9\"]",
