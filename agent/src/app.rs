@@ -130,7 +130,7 @@ impl App {
             .docker
             .as_ref()
             .zip(plugin_server)
-            .map(|(docker, server)| (server, Plugin::new(controller.clone(), docker.scope)));
+            .map(|(docker, server)| (server, Plugin::new(controller.clone(), docker)));
         Ok(Self {
             config,
             core,

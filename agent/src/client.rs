@@ -17,7 +17,7 @@ use weft_api::control::{
     StatusResource, TableResource, TokenResponse, WatchQuery,
 };
 
-use crate::control::Detail;
+use crate::control::{Detail, HeldByEngine};
 use transport::{Target, segment};
 
 pub use error::ClientError;
@@ -118,8 +118,13 @@ impl Client {
     }
 
     /// Deletes a network.
-    pub async fn delete_network(&self, network: &str) -> Called<()> {
-        self.delete(Target::new(format!("/networks/{}", segment(network)))).await
+    pub async fn delete_network(&self, network: &str, held: HeldByEngine) -> Called<()> {
+        let target = Target::new(format!("/networks/{}", segment(network)));
+        self.delete(match held {
+            HeldByEngine::Refuse => target,
+            HeldByEngine::Forget => target.query("force", "true"),
+        })
+        .await
     }
 
     /// Lists the endpoints of the agent's node, in one network or in all.

@@ -70,6 +70,8 @@ pub struct Docker {
     pub socket: PathBuf,
     /// Where the engine's networks are known.
     pub scope: Scope,
+    /// How long a pool or an address may wait for its network or endpoint.
+    pub unused: Duration,
 }
 
 /// Everything the agent is told, checked.
@@ -140,6 +142,7 @@ impl Config {
         let docker = layer.docker_socket.map(|path| Docker {
             socket: absolute(path),
             scope: layer.docker_scope.unwrap_or(Scope::Local),
+            unused: Duration::from_secs(layer.docker_unused_seconds.unwrap_or(300)),
         });
         let run_dir = absolute(layer.run_dir.unwrap_or_else(|| "/run/weft".into()));
         let socket = layer.socket.map_or_else(|| run_dir.join("weft.sock"), absolute);

@@ -6,6 +6,7 @@
 
 mod access;
 mod extract;
+mod listening;
 mod lookup;
 mod respond;
 mod routes;
@@ -21,7 +22,8 @@ use weft_api::control::{
 };
 
 pub use access::BindError;
-pub(crate) use access::{Owner, Peer, SocketFile, bind, may_speak};
+pub(crate) use access::{Owner, Peer, may_speak};
+pub(crate) use listening::{Bounds, Listening, drive};
 pub use lookup::{EndpointRef, NetworkRef, resolve};
 pub use server::{Server, ServerLimits};
 pub use weft_api::control::{ControlError, ErrorKind};
@@ -36,6 +38,15 @@ pub enum Detail {
     Plain,
     /// The nodes and peers of the whole cluster as well.
     Verbose,
+}
+
+/// What becomes of a network's deletion when the Docker Engine of this host has the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldByEngine {
+    /// It is refused: the engine deletes its network first.
+    Refuse,
+    /// The engine's part ends, as if it had: it forgot the network.
+    Forget,
 }
 
 /// The operations behind the control socket.
@@ -68,7 +79,7 @@ pub trait ControlApi: Send + Sync + 'static {
     /// Returns one network.
     async fn network(&self, network: NetworkRef, detail: Detail) -> Answer<NetworkResource>;
     /// Deletes a network in the whole cluster. One with endpoints answers forbidden.
-    async fn delete_network(&self, network: NetworkRef) -> Answer<()>;
+    async fn delete_network(&self, network: NetworkRef, held: HeldByEngine) -> Answer<()>;
 
     /// Lists the endpoints of this node, in one network or in all.
     async fn endpoints(

@@ -29,6 +29,7 @@ use tokio::sync::{Notify, watch};
 use weft_api::control::ControlError;
 use weft_api::driver::Scope;
 
+use crate::config;
 use crate::control::Answer;
 use crate::controller::Controller;
 
@@ -46,26 +47,29 @@ const ID_BYTES_MAX: usize = 128;
 pub struct Plugin {
     controller: Arc<Controller>,
     scope: Scope,
+    /// How long a pool or an address may wait for its network or endpoint, in seconds. An engine
+    /// takes far less; what waits longer belongs to a call that broke off.
+    unused_s_max: u64,
     books: Mutex<Books>,
     /// Held while a pool is looked for and taken.
     pools: tokio::sync::Mutex<()>,
     /// Wakes the chores.
     chores: Notify,
-    /// When the engine was last seen to start.
-    started: Mutex<Option<tokio::time::Instant>>,
+    seen: Mutex<chores::Seen>,
     discovered: watch::Sender<BTreeSet<IpAddr>>,
 }
 
 impl Plugin {
-    /// Makes the plugin of an engine; `scope` is where its networks are known.
-    pub fn new(controller: Arc<Controller>, scope: Scope) -> Arc<Self> {
+    /// Makes the plugin of an engine.
+    pub fn new(controller: Arc<Controller>, config: &config::Docker) -> Arc<Self> {
         Arc::new(Self {
             controller,
-            scope,
+            scope: config.scope,
+            unused_s_max: config.unused.as_secs(),
             books: Mutex::default(),
             pools: tokio::sync::Mutex::default(),
             chores: Notify::new(),
-            started: Mutex::default(),
+            seen: Mutex::default(),
             discovered: watch::Sender::default(),
         })
     }

@@ -92,6 +92,8 @@ pub fn data_path(failed: u64, last: Option<&str>, conflicts: &[String]) -> Vec<C
 
 /// Bits of the capability sets in `/proc/PID/status` (`capability.h`).
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
+/// The bit of CAP_NET_RAW, without which nothing but announcements fails.
+const NET_RAW: u32 = 13;
 
 /// Judges rights by the text of `/proc/self/status`.
 pub fn privileges(status: &str) -> Check {
@@ -107,8 +109,15 @@ pub fn privileges(status: &str) -> Check {
         .filter(|(bit, _)| effective & (1 << bit) == 0)
         .map(|(_, name)| *name)
         .collect();
+    if missing.is_empty() && effective & (1 << NET_RAW) == 0 {
+        return Check::warn(
+            "privileges",
+            "CAP_NET_RAW missing: endpoints learn late that an address has another MAC",
+            "give the capability",
+        );
+    }
     if missing.is_empty() {
-        return Check::ok("privileges", "CAP_NET_ADMIN and CAP_SYS_ADMIN");
+        return Check::ok("privileges", "CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN");
     }
     Check::fail(
         "privileges",

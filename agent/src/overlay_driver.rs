@@ -20,6 +20,7 @@ use weft_api::{Definition, EndpointId, Mac, NetworkId};
 use weft_overlay::publish::PublishedPort;
 use weft_overlay::{Addresses, FarEnd, PEER_TABLE, PlanError, names};
 
+mod announcements;
 pub mod options;
 pub mod portmap;
 pub mod task;

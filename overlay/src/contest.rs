@@ -56,6 +56,11 @@ impl<T> Contest<T> {
         }
     }
 
+    /// The claim that counts.
+    pub(crate) fn winner(&self) -> &Claim<T> {
+        &self.winner
+    }
+
     pub(crate) fn enter<K: Ord>(entry: Entry<'_, K, Self>, claim: Claim<T>) {
         match entry {
             Entry::Vacant(place) => {

@@ -4,9 +4,10 @@
 //! refuses. One contract suite runs on it and on the real data plane.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use weft_api::{EndpointId, Vni};
+use weft_api::{EndpointId, Mac, Vni};
 
 use crate::names;
 use crate::observed::{Observed, ObservedNamespace, ObservedPort, ObservedVxlan};
@@ -62,6 +63,8 @@ pub struct FakeKernel {
     /// Ways out by the name of the host's end; the namespace is where the other end is.
     ways: BTreeMap<String, (String, WayOut)>,
     published: BTreeMap<EndpointId, BTreeSet<PublishedPort>>,
+    /// What endpoints remember of others, by namespace and port.
+    memories: BTreeMap<(String, String), BTreeMap<IpAddr, Mac>>,
 }
 
 impl FakeKernel {
@@ -122,6 +125,10 @@ impl FakeKernel {
                 }
                 Ok(())
             }
+            KernelOp::Announce { namespace, ports, entry, .. } => {
+                self.announce(namespace, ports, entry);
+                Ok(())
+            }
         }
     }
 
@@ -164,6 +171,17 @@ impl FakeKernel {
     /// An interface in a sandbox, as its pair was made.
     pub fn interface(&self, sandbox: &Path, ifname: &str) -> Option<&EndpointLink> {
         self.pairs.values().find(|link| is_at(link, sandbox) && link.ifname == ifname)
+    }
+
+    /// The endpoint behind a port has spoken to another one, and remembers its MAC.
+    pub fn remember(&mut self, namespace: &str, port: &str, other: &Neighbour) {
+        let key = (namespace.to_owned(), port.to_owned());
+        self.memories.entry(key).or_default().insert(other.ip, other.mac);
+    }
+
+    /// The MAC that the endpoint behind a port remembers.
+    pub fn remembers(&self, namespace: &str, port: &str, ip: IpAddr) -> Option<Mac> {
+        self.memories.get(&(namespace.to_owned(), port.to_owned()))?.get(&ip).copied()
     }
 
     /// A sandbox vanishes, and the pairs that reach into it with it.
@@ -257,6 +275,15 @@ impl FakeKernel {
         Ok(())
     }
 
+    fn announce(&mut self, namespace: &str, ports: &[String], entry: &Neighbour) {
+        for port in ports {
+            let memory = self.memories.get_mut(&(namespace.to_owned(), port.clone()));
+            if let Some(mac) = memory.and_then(|memory| memory.get_mut(&entry.ip)) {
+                *mac = entry.mac;
+            }
+        }
+    }
+
     fn publish(
         &mut self,
         endpoint: EndpointId,
@@ -289,6 +316,7 @@ impl FakeKernel {
         self.namespaces.remove(name);
         self.pairs.retain(|(namespace, _), _| namespace != name);
         self.handed.retain(|(namespace, _), _| namespace != name);
+        self.memories.retain(|(namespace, _), _| namespace != name);
         self.ways.retain(|_, (namespace, _)| namespace != name);
     }
 
@@ -326,6 +354,7 @@ impl FakeKernel {
         let key = (namespace.to_owned(), name.to_owned());
         self.pairs.remove(&key);
         self.handed.remove(&key);
+        self.memories.remove(&key);
         if way_out {
             there.way_out = None;
             self.ways.retain(|_, (place, _)| place != namespace);

@@ -62,6 +62,7 @@ mod contest;
 mod endpoint;
 mod error;
 pub mod fake_kernel;
+mod gone;
 pub mod mtu;
 pub mod names;
 #[cfg(feature = "netlink")]

@@ -12,6 +12,7 @@
 )]
 
 pub mod address;
+pub mod announce;
 pub mod bridge;
 pub mod connection;
 pub mod endpoint;

@@ -183,8 +183,8 @@ impl Network {
 
     /// The peers, and what turns their changes into operations.
     pub(crate) fn programming(&mut self) -> (&mut PeerDb, Programmer<'_>) {
-        let Self { peers, namespace, segments, .. } = self;
-        (peers, Programmer { namespace, segments })
+        let Self { peers, namespace, segments, endpoints, .. } = self;
+        (peers, Programmer { namespace, segments, endpoints })
     }
 
     /// The endpoints that are joined, with where to.
@@ -283,6 +283,7 @@ impl Network {
 pub(crate) struct Programmer<'a> {
     namespace: &'a str,
     segments: &'a [Segment],
+    endpoints: &'a BTreeMap<EndpointId, Endpoint>,
 }
 
 impl Programmer<'_> {
@@ -302,7 +303,23 @@ impl Programmer<'_> {
             Change::RemoveNeighbour(at, entry) => {
                 KernelOp::RemoveNeighbour { namespace, device: device(at), entry }
             }
+            Change::Announce(at, entry) => KernelOp::Announce {
+                namespace,
+                bridge: self.segments[at].bridge.name.clone(),
+                ports: self.audience(at, entry.ip),
+                entry,
+            },
         }
+    }
+
+    /// The ports of those joined to a segment, but for whoever has the address, or wants it: it
+    /// would take the announcement for that of an impostor.
+    fn audience(self, at: SegmentIndex, ip: IpAddr) -> Vec<String> {
+        let told = |e: &Endpoint| {
+            e.far.is_some() && e.peer.segment == at && !e.peer.addresses().any(|own| own == ip)
+        };
+        let told = self.endpoints.iter().filter(|(_, endpoint)| told(endpoint));
+        told.map(|(id, _)| names::port(*id)).collect()
     }
 }
 

@@ -256,4 +256,17 @@ pub enum KernelOp {
         /// The entry.
         entry: Neighbour,
     },
+    /// Tell endpoints of this host, and the bridge as their gateway, that an address has another
+    /// MAC than they may remember. Who does not remember it learns nothing, and nobody on another
+    /// host hears of it. A port, a bridge or a namespace that is gone has nobody to be told.
+    Announce {
+        /// The network's namespace.
+        namespace: String,
+        /// The segment's bridge.
+        bridge: String,
+        /// The ports of the endpoints that are told.
+        ports: Vec<String>,
+        /// The address and the MAC it has now.
+        entry: Neighbour,
+    },
 }

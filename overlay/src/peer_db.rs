@@ -3,6 +3,10 @@
 //! For each address and each MAC of a segment exactly one endpoint counts, and it is the same one
 //! on every node that heard the same records: see [`crate::contest`]. Everything here is indexed by
 //! what the kernel is keyed by, so that an event touches its own entries only.
+//!
+//! An address whose MAC is another one than before is announced: endpoints of this host may
+//! remember the one it had. That holds for one that nobody had for a while, too: see
+//! [`crate::gone`].
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_api::{EndpointId, Mac, NetworkId, Stamp};
 
 use crate::contest::{Claim, Contest, Origin};
+use crate::gone::Gone;
 use crate::op::{FdbEntry, Neighbour};
 
 /// What several endpoints claim.
@@ -61,7 +66,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
     }
 
@@ -71,13 +76,14 @@ impl Peer {
     }
 }
 
-/// One kernel entry that must change.
+/// One kernel entry that must change, or a change that endpoints must be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     SetFdb(SegmentIndex, FdbEntry),
     SetNeighbour(SegmentIndex, Neighbour),
     RemoveNeighbour(SegmentIndex, Neighbour),
     RemoveFdb(SegmentIndex, FdbEntry),
+    Announce(SegmentIndex, Neighbour),
 }
 
 /// All records of one network.
@@ -89,6 +95,8 @@ pub(crate) struct PeerDb {
     here: BTreeMap<EndpointId, Peer>,
     macs: BTreeMap<(SegmentIndex, Mac), Contest<()>>,
     addresses: BTreeMap<(SegmentIndex, IpAddr), Contest<Mac>>,
+    /// What addresses had that nobody has now. None of `addresses` is in it.
+    gone: Gone,
 }
 
 impl PeerDb {
@@ -131,6 +139,11 @@ impl PeerDb {
         self.exchange(endpoint, own, shadowed, emit);
     }
 
+    /// Forgets what addresses had that nobody has now: no endpoint is here that could remember it.
+    pub(crate) fn forget_gone(&mut self) {
+        self.gone = Gone::default();
+    }
+
     /// The FDB entries a segment must hold, by MAC.
     pub(crate) fn fdb(&self, segment: SegmentIndex) -> impl Iterator<Item = FdbEntry> {
         let least = (segment, Mac::from_bytes([0; 6]));
@@ -163,7 +176,7 @@ impl PeerDb {
     }
 
     /// Replaces an endpoint's claims and emits what that changes in the kernel: new entries before
-    /// old ones go, so that a peer that moved is never without one.
+    /// old ones go, so that a peer that moved is never without one. Announcements come last.
     fn exchange(
         &mut self,
         endpoint: EndpointId,
@@ -177,6 +190,7 @@ impl PeerDb {
         let touched = Touched::by(old.map(|o| o.1), new.map(|n| n.1));
         let macs = touched.macs.map(|key| key.map(|k| (k, self.fdb_entry(k))));
         let addresses = touched.addresses.map(|key| key.map(|k| (k, self.neighbour(k))));
+        let holders = touched.addresses.map(|key| key.map(|k| (k, self.holder(k))));
         if let Some((origin, peer)) = old {
             self.withdraw(endpoint, origin, &peer);
         }
@@ -204,6 +218,25 @@ impl PeerDb {
                 emit(Change::RemoveFdb(*segment, FdbEntry { mac: *mac, vtep: *gone }));
             }
         }
+        for (key, before) in holders.into_iter().flatten() {
+            if let Some(mac) = self.changed(key, before) {
+                emit(Change::Announce(key.0, Neighbour { ip: key.1, mac }));
+            }
+        }
+    }
+
+    /// The MAC an address has now, if it had another one `before` or when it was last heard of.
+    fn changed(&mut self, key: (SegmentIndex, IpAddr), before: Option<Mac>) -> Option<Mac> {
+        match (before, self.holder(key)) {
+            (Some(gone), None) => {
+                self.gone.put(key, gone);
+                None
+            }
+            (None, None) => None,
+            (before, Some(now)) => {
+                before.or_else(|| self.gone.take(key)).filter(|old| *old != now).map(|_| now)
+            }
+        }
     }
 
     fn fdb_entry(&self, key: (SegmentIndex, Mac)) -> Option<IpAddr> {
@@ -212,6 +245,11 @@ impl PeerDb {
 
     fn neighbour(&self, key: (SegmentIndex, IpAddr)) -> Option<Mac> {
         self.addresses.get(&key)?.remote().map(|claim| claim.target)
+    }
+
+    /// The MAC of whoever has an address, on whichever host.
+    fn holder(&self, key: (SegmentIndex, IpAddr)) -> Option<Mac> {
+        self.addresses.get(&key).map(|contest| contest.winner().target)
     }
 
     fn enter(&mut self, endpoint: EndpointId, origin: Origin, peer: &Peer) {

@@ -223,13 +223,15 @@ impl Planner {
         network.joined += 1;
         if first {
             network.peers.join(endpoint, own, |_| {});
+            network.peers.forget_gone();
             ops.extend(network.build());
             ops.extend(network.program_peers());
-        } else {
+        }
+        ops.extend(network.ensure_endpoint(endpoint));
+        if !first {
             let (peers, programmer) = network.programming();
             peers.join(endpoint, own, |change| ops.push_back(programmer.op(change)));
         }
-        ops.extend(network.ensure_endpoint(endpoint));
         network.settle(endpoint);
         Ok(record)
     }

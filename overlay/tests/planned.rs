@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 use weft_api::{Definition, EndpointId, Mac, NetworkId, NodeId, Stamp, Subnet, Vni};
 use weft_overlay::fake_kernel::FakeKernel;
-use weft_overlay::netlink::namespace::{make_anonymous, release_directory};
+use weft_overlay::netlink::namespace::{make_anonymous, release_directory, run_in};
 use weft_overlay::netlink::sandbox::{self, Interface};
 use weft_overlay::netlink::{Connection, Executor, Namespace, link};
 use weft_overlay::observed::Observed;
@@ -93,6 +95,33 @@ impl DataPlane {
         }
     }
 
+    /// Endpoint 1 has spoken to another one, and remembers its MAC.
+    fn remember(&mut self, other: &Neighbour) {
+        match self {
+            Self::Fake(kernel) => {
+                kernel.remember(&names::namespace(nid(1)), &names::port(eid(1)), other);
+            }
+            Self::Linux { sandbox, .. } => {
+                let Neighbour { ip, mac } = other;
+                ip_neighbour(sandbox, &format!("replace {ip} lladdr {mac} dev eth1 nud reachable"));
+            }
+        }
+    }
+
+    /// The MAC that endpoint 1 remembers.
+    fn remembers(&self, ip: IpAddr) -> Option<Mac> {
+        match self {
+            Self::Fake(kernel) => {
+                kernel.remembers(&names::namespace(nid(1)), &names::port(eid(1)), ip)
+            }
+            Self::Linux { sandbox, .. } => {
+                let shown = ip_neighbour(sandbox, &format!("show {ip}"));
+                let mac = shown.split_whitespace().skip_while(|word| *word != "lladdr").nth(1);
+                mac.map(|mac| mac.parse().unwrap())
+            }
+        }
+    }
+
     /// The container ends, and what is in its sandbox with it.
     async fn end_container(&mut self) {
         let path = self.sandbox();
@@ -124,6 +153,14 @@ impl DataPlane {
         self.apply(repair.ops.clone()).await;
         repair
     }
+}
+
+/// `ip neighbour` in a sandbox.
+fn ip_neighbour(sandbox: &Namespace, words: &str) -> String {
+    let run = || Command::new("ip").arg("neighbour").args(words.split(' ')).output();
+    let output = run_in(sandbox, run).unwrap().unwrap();
+    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn nid(n: u8) -> NetworkId {
@@ -309,6 +346,54 @@ async fn a_hand_over_is_taken_adopted_and_ends_with_its_container(mut plane: Dat
     plane.carry_out(&mut crashed).await;
     assert!(!plane.reconcile(&planner()).await.is_clean(), "what waits for nobody shows");
     assert_eq!(plane.observe().await, Observed::default(), "and goes");
+}
+
+async fn who_remembers_an_address_learns_its_new_mac(mut plane: DataPlane) {
+    let mut planner = planner();
+    populate(&mut planner, 1, plane.sandbox());
+    plane.carry_out(&mut planner).await;
+    let mac = |n| Mac::from_bytes([2, 0, 0, 0, 1, n]);
+    let known: [IpAddr; 2] = ["10.1.0.20".parse().unwrap(), "fd01::20".parse().unwrap()];
+    for ip in known {
+        plane.remember(&Neighbour { ip, mac: mac(20) });
+    }
+    let mut tell = |event, endpoint: u8, v4: &str, v6: Option<&str>, mac| {
+        let record = PeerRecord {
+            v4: Some(v4.parse().unwrap()),
+            v6: v6.map(|v6| v6.parse().unwrap()),
+            mac,
+            vtep: IpAddr::from([192, 0, 2, 20]),
+            stamp: Stamp::default(),
+            replaces: None,
+        };
+        let key = eid(endpoint).to_string();
+        planner.event_notify(event, nid(1), PEER_TABLE, &key, &record.encode()).unwrap();
+    };
+    tell(Event::Create, 102, "10.1.0.30/24", None, mac(30));
+    tell(Event::Update, 102, "10.1.0.30/24", None, mac(31));
+    tell(Event::Delete, 100, "10.1.0.20/24", None, mac(20));
+    tell(Event::Create, 103, "10.1.0.20/24", Some("fd01::20/64"), mac(21));
+    plane.carry_out(&mut planner).await;
+    // What was sent first has arrived first.
+    let learnt = async {
+        while known.iter().any(|ip| plane.remembers(*ip) != Some(mac(21))) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let learnt = tokio::time::timeout(Duration::from_secs(2), learnt).await;
+    assert!(learnt.is_ok(), "{:?}", known.map(|ip| plane.remembers(ip)));
+    assert_eq!(plane.remembers("10.1.0.30".parse().unwrap()), None, "it never spoke to that one");
+}
+
+#[tokio::test]
+async fn the_fake_kernel_tells_of_a_new_mac() {
+    let plane = DataPlane::Fake(FakeKernel::new());
+    who_remembers_an_address_learns_its_new_mac(plane).await;
+}
+
+#[tokio::test]
+async fn linux_tells_of_a_new_mac() {
+    who_remembers_an_address_learns_its_new_mac(DataPlane::linux()).await;
 }
 
 #[tokio::test]

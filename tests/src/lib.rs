@@ -1,5 +1,6 @@
 //! Simulator, namespace testbed and end-to-end suites.
 
+pub mod callers;
 pub mod cluster;
 pub mod nodes;
 pub mod testbed;

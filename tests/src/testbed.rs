@@ -14,8 +14,8 @@ mod leftovers;
 mod process;
 mod program;
 mod sandbox;
-
 mod swarm;
+mod systemd;
 mod world;
 
 use std::collections::BTreeSet;
@@ -40,6 +40,7 @@ pub use ground::{GOSSIP_PORT, Underlay};
 pub use kernel::Kernel;
 pub use program::{Ran, weft_binary};
 pub use sandbox::{Sandbox, SteadyPing, addresses};
+pub use systemd::Systemd;
 
 use ground::Ground;
 

@@ -1,5 +1,6 @@
 //! What is left when all is taken down: nothing.
 
+use weft_agent::control::HeldByEngine;
 use weft_api::control::NetworkCreate;
 use weft_tests::testbed::{Testbed, addresses, eventually, knows};
 
@@ -38,7 +39,7 @@ async fn nothing_is_left_on_any_host_when_the_last_network_goes() {
     }
     for network in ["open", "shut"] {
         eventually("the network is removed", async || {
-            testbed.hosts[1].client.delete_network(network).await.ok()
+            testbed.hosts[1].client.delete_network(network, HeldByEngine::Refuse).await.ok()
         })
         .await;
     }

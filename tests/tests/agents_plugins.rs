@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use weft_agent::control::HeldByEngine;
 use weft_api::control::{EndpointState, InitRequest, NetworkCreate};
 use weft_overlay::netlink::{Connection, route};
 use weft_tests::testbed::{Testbed, Underlay, addresses, eventually, knows};
@@ -90,7 +91,7 @@ async fn a_network_takes_its_addresses_from_a_plugin_on_every_host() {
     }
     // The gateways are left.
     assert_eq!(plugin.state().addresses(), ips(&["198.18.1.1", "fd77:2::1"]).into_iter().collect());
-    testbed.hosts[1].client.delete_network("blue").await.expect("delete");
+    testbed.hosts[1].client.delete_network("blue", HeldByEngine::Refuse).await.expect("delete");
     assert!(plugin.state().pools.is_empty(), "{:?}", plugin.state().pools);
     assert_eq!(plugin.called("/IpamDriver.ReleasePool"), 2, "each once");
 }
@@ -142,7 +143,7 @@ async fn a_foreign_driver_serves_a_network() {
     testbed.hosts[0].detach("one").await;
     assert!(here.links().await.iter().all(|link| link.name == "lo"), "the interface is gone");
     testbed.hosts[0].detach("two").await;
-    testbed.hosts[0].client.delete_network("red").await.expect("delete");
+    testbed.hosts[0].client.delete_network("red", HeldByEngine::Refuse).await.expect("delete");
     {
         let state = plugin.state();
         assert!(state.networks.is_empty() && state.endpoints.is_empty() && state.pools.is_empty());
@@ -177,7 +178,7 @@ async fn what_a_dead_plugin_is_owed_it_gets_when_it_comes_back() {
     let (_again, again) = testbed.attach(0, "red", "again").await;
     assert_eq!(addresses(&again), ips(&["198.18.1.2"]));
     testbed.hosts[0].detach("again").await;
-    testbed.hosts[0].client.delete_network("red").await.expect("delete");
+    testbed.hosts[0].client.delete_network("red", HeldByEngine::Refuse).await.expect("delete");
     assert!(plugin.state().pools.is_empty());
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weft_agent::control::HeldByEngine;
 use weft_api::control::{EndpointState, MemberState, NetworkCreate};
 use weft_tests::testbed::{Kernel, Testbed, addresses, eventually, knows};
 
@@ -94,7 +95,7 @@ async fn an_agent_comes_back_to_a_changed_world() {
     })
     .await;
     near.reaches(&addresses(&stay)).await;
-    testbed.hosts[0].client.delete_network("gone").await.expect("delete");
+    testbed.hosts[0].client.delete_network("gone", HeldByEngine::Refuse).await.expect("delete");
     testbed.hosts[2].start(&[]);
     testbed.hosts[2].answers().await;
     testbed.settled().await;

@@ -1,9 +1,8 @@
 //! The plugin against recorded traffic of a real engine, and against what no engine sends.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
-use weft_tests::testbed::{Testbed, Underlay, eventually};
+use weft_tests::callers::{self, socket};
+use weft_tests::testbed::{Testbed, eventually};
 use weft_tests::transcript::{Caller, read};
 
 const LOCAL: &str = "local";
@@ -11,28 +10,7 @@ const GLOBAL: &str = "global";
 
 /// Hosts with agents that are plugins, all in one cluster.
 async fn plugins(hosts: usize, scope: &str) -> (Testbed, Vec<Caller>) {
-    let mut testbed = Testbed::new(Underlay::V4).await;
-    let mut callers = Vec::new();
-    for host in 0..hosts {
-        testbed.add_host().await;
-        let socket = socket(&testbed, host);
-        let text = socket.to_str().expect("a path of ours").to_owned();
-        testbed.hosts[host].start(&["--docker-socket", &text, "--docker-scope", scope]);
-        callers.push(Caller::new(socket));
-    }
-    for host in &mut testbed.hosts {
-        host.answers().await;
-    }
-    testbed.hosts[0].client.init(&Default::default()).await.expect("init");
-    for host in 1..hosts {
-        testbed.join(host).await;
-    }
-    testbed.settled().await;
-    (testbed, callers)
-}
-
-fn socket(testbed: &Testbed, host: usize) -> PathBuf {
-    testbed.hosts[host].run_dir().join("plugins/weft.sock")
+    callers::plugins(hosts, scope, "").await
 }
 
 /// Waits until no network is left anywhere, nor anything of one.

@@ -137,6 +137,9 @@ pub struct NetworkRmArgs {
     /// How to reach the agent.
     #[command(flatten)]
     pub connection: Connection,
+    /// End what this host's Docker Engine has of it too; for an engine that forgot the network
+    #[arg(long)]
+    pub force: bool,
     /// The networks
     #[arg(required = true, value_parser = name, value_name = "NETWORK")]
     pub networks: Vec<String>,

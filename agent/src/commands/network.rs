@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::commands::endpoint;
 use crate::commands::output::{self, or_dash};
 use crate::commands::progress::patiently;
-use crate::control::Detail;
+use crate::control::{Detail, HeldByEngine};
 use crate::failure::Failure;
 
 /// Makes, lists, shows and removes networks.
@@ -79,9 +79,10 @@ async fn inspect(args: NetworkInspectArgs) -> Result<(), Failure> {
 
 async fn remove(args: NetworkRmArgs) -> Result<(), Failure> {
     let client = Client::new(args.connection.socket);
+    let held = if args.force { HeldByEngine::Forget } else { HeldByEngine::Refuse };
     for network in &args.networks {
         let waiting = "waiting for the other members to accept";
-        patiently(waiting, client.delete_network(network)).await?;
+        patiently(waiting, client.delete_network(network, held)).await?;
         output::say(&format!("`{network}` is removed"));
     }
     Ok(())

@@ -88,6 +88,8 @@ layer! {
     docker_socket: PathBuf = parse, "a path";
     /// Where an engine's networks are known.
     docker_scope: Scope = parse, "local or global";
+    /// How long what an engine asked for may stay unused, in seconds.
+    docker_unused_seconds: u64 = parse, "a number of seconds";
     /// Pool of the default IPv4 subnets.
     default4: Ipv4Network = parse, "an IPv4 network such as 10.128.0.0/9";
     /// Prefix length each is cut to.

@@ -67,9 +67,10 @@ fn the_example_documents_every_key_and_no_other() {
 fn the_example_shows_the_defaults() {
     let defaults = resolve("").unwrap();
     let mut layer = parse(&example_uncommented()).unwrap();
-    // These five have no default value, and these two come from the host.
+    // These six have no default value, and these two come from the host.
     layer.docker_socket = None;
     layer.docker_scope = None;
+    layer.docker_unused_seconds = None;
     layer.join = None;
     layer.token_file = None;
     layer.default6 = None;

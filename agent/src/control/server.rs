@@ -1,7 +1,6 @@
 //! The listening side: accepts, asks who it is, serves, stops.
 
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,12 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use crate::control::access::{self, BindError, Owner, Peer, SocketFile};
+use crate::control::access::{self, BindError, Owner, Peer};
+use crate::control::listening::{Bounds, Listening, drive};
 use crate::control::{ControlApi, routes};
 
 /// Bounds of the control server.
@@ -57,9 +55,7 @@ pub(crate) struct Context {
 /// The control socket, bound and not yet served.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
-    file: SocketFile,
-    owner: Owner,
+    listening: Listening,
     limits: ServerLimits,
 }
 
@@ -70,49 +66,21 @@ impl Server {
     /// [`BindError`] when an agent answers there, when something else stands there, or when the
     /// operating system refuses. Nothing is changed then.
     pub fn bind(path: &Path, limits: ServerLimits) -> Result<Self, BindError> {
-        let (listener, owner) = access::bind(path)?;
-        Ok(Self { listener, file: SocketFile::new(path), owner, limits })
+        Ok(Self { listening: Listening::bind(path)?, limits })
     }
 
     /// Serves until `stop`, then lets the answers under way finish and removes the socket.
     pub async fn run(self, api: Arc<dyn ControlApi>, stop: CancellationToken) {
-        info!(socket = %self.file.path().display(), "control socket open");
-        let context = Context { api, limits: self.limits, stop: stop.clone() };
-        let open = routes::open(context);
-        let connections = Arc::new(Semaphore::new(self.limits.connections));
-        let mut serving = JoinSet::new();
-        loop {
-            let permit = tokio::select! {
-                () = stop.cancelled() => break,
-                permit = Arc::clone(&connections).acquire_owned() => permit,
-            };
-            let stream = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-                Some(_) = serving.join_next() => continue,
-            };
-            match stream {
-                Ok((stream, _)) => {
-                    let router = router_for(&stream, self.owner, &open);
-                    let serve = serve(stream, router, self.limits, stop.clone());
-                    serving.spawn(async move {
-                        let _permit = permit;
-                        serve.await;
-                    });
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: give others time to close some.
-                    warn!(%error, "control connection not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        drop(self.listener);
-        drop(self.file);
-        let drained = async { while serving.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.limits.drain, drained).await.is_err() {
-            warn!("control answers under way were cut off");
-        }
+        info!(socket = %self.listening.path().display(), "control socket open");
+        let (owner, limits) = (self.listening.owner(), self.limits);
+        let open = routes::open(Context { api, limits, stop: stop.clone() });
+        let bounds = Bounds { connections: limits.connections, drain: limits.drain };
+        let each_stop = stop.clone();
+        let each = move |stream| {
+            let router = router_for(&stream, owner, &open);
+            Some(serve(stream, router, limits, each_stop.clone()))
+        };
+        self.listening.run(bounds, stop, each).await;
     }
 }
 
@@ -136,15 +104,5 @@ async fn serve(stream: UnixStream, router: Router, limits: ServerLimits, stop: C
         .timer(TokioTimer::new())
         .header_read_timeout(limits.read)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "control connection broke off");
-    }
+    drive(connection, stop).await;
 }

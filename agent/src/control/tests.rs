@@ -15,7 +15,7 @@ use weft_api::control::{
 };
 
 use crate::client::{Client, ClientError};
-use crate::control::{ControlError, Detail, ErrorKind, Server, ServerLimits};
+use crate::control::{ControlError, Detail, ErrorKind, HeldByEngine, Server, ServerLimits};
 use recorder::{Mood, Recorder};
 
 /// A served socket in a directory of its own.
@@ -73,7 +73,8 @@ async fn call_all(client: &Client) -> Vec<ClientError> {
         client.create_network(&NetworkCreate::named("blue")).await.err(),
         client.network(n, Detail::Plain).await.err(),
         client.network(n, Detail::Verbose).await.err(),
-        client.delete_network(n).await.err(),
+        client.delete_network(n, HeldByEngine::Refuse).await.err(),
+        client.delete_network(n, HeldByEngine::Forget).await.err(),
         client.endpoints(None, &filter).await.err(),
         client.endpoints(Some(n), &ListFilter::default()).await.err(),
         client.create_endpoint(n, &EndpointCreate::default()).await.err(),
@@ -118,7 +119,8 @@ async fn every_route_reaches_its_operation_with_what_was_asked() {
         "create_network blue",
         "network blue Plain",
         "network blue Verbose",
-        "delete_network blue",
+        "delete_network blue Refuse",
+        "delete_network blue Forget",
         "endpoints None Some(\"a b\") Some(\"0f\")",
         "endpoints Some(\"blue\") None None",
         "create_endpoint blue None",

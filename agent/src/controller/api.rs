@@ -13,7 +13,7 @@ use weft_api::control::{
 
 use super::Controller;
 use super::inventory::Endpoint;
-use crate::control::{Answer, ControlApi, Detail, EndpointRef, NetworkRef};
+use crate::control::{Answer, ControlApi, Detail, EndpointRef, HeldByEngine, NetworkRef};
 
 /// The controller as the control socket's server calls it.
 #[derive(Debug, Clone)]
@@ -79,8 +79,14 @@ impl ControlApi for Api {
         self.0.inspect_network(&network, detail).await
     }
 
-    async fn delete_network(&self, network: NetworkRef) -> Answer<()> {
-        self.run(|c| async move { c.undefine_network(&network).await }).await
+    async fn delete_network(&self, network: NetworkRef, held: HeldByEngine) -> Answer<()> {
+        self.run(|c| async move {
+            if held == HeldByEngine::Forget {
+                c.forget_holds(&network).await?;
+            }
+            c.undefine_network(&network).await
+        })
+        .await
     }
 
     async fn endpoints(

@@ -165,6 +165,8 @@ impl Controller {
                 path.refused.into_iter().map(|(name, count)| (format!("peers_{name}"), count)),
             );
             status.counters.insert("kernel_operations_failed".to_owned(), path.failed_operations);
+            let dropped = ("announcements_dropped".to_owned(), path.dropped_announcements);
+            status.counters.extend([dropped]);
         }
         Ok(status)
     }

@@ -82,6 +82,20 @@ impl Controller {
         resolve("endpoint", name, candidates, |e| (e.id.to_string(), e.name.clone())).cloned()
     }
 
+    /// Refuses new endpoints in a network that lost its name or pool when two halves met.
+    pub(super) async fn check_thawed(&self, definition: &Definition) -> Answer<()> {
+        let id = definition.id;
+        if !self.node(move |node, _| node.db().is_frozen(id)).await? {
+            return Ok(());
+        }
+        Err(ControlError::forbidden(format!(
+            "network `{}` is frozen: another network has its name or pool since two halves of \
+             the cluster met",
+            definition.name
+        ))
+        .with_hint("use the other network, or delete one of the two; `weft doctor` names them"))
+    }
+
     pub(super) async fn make_endpoint(
         &self,
         network: &NetworkRef,
@@ -93,16 +107,7 @@ impl Controller {
         }
         let definition = self.definition(network).await?;
         let id = definition.id;
-        if self.node(move |node, _| node.db().is_frozen(id)).await? {
-            return Err(ControlError::forbidden(format!(
-                "network `{}` is frozen: another network has its name or pool since two halves \
-                 of the cluster met",
-                definition.name
-            ))
-            .with_hint(
-                "use the other network, or delete one of the two; `weft doctor` names them",
-            ));
-        }
+        self.check_thawed(&definition).await?;
         let wanted = wanted_addresses(&definition, &request.addresses)?;
         if let Some(mac) = request.mac
             && !mac.is_unicast()
@@ -378,6 +383,10 @@ impl Controller {
         let mut writes = vec![Endpoint::removal(id)];
         writes.extend(left.iter().map(Claim::to_write));
         self.core(move |core, _| core.persist(writes)).await?;
+        if endpoint.engine.is_some() {
+            // Before the claims: whoever takes one up makes an endpoint of the same id.
+            self.inventory().remove(id);
+        }
         left.into_iter().for_each(|claim| self.inventory().put_claim(claim));
         self.engines.notify_one();
         if let Some(definition) = &definition
@@ -388,8 +397,8 @@ impl Controller {
         }
         if endpoint.engine.is_none() {
             self.release_name(network, &endpoint.name).await;
+            self.inventory().remove(id);
         }
-        self.inventory().remove(id);
         self.settle_endpoint(id).await;
         let _turn = self.lock_network(network).await;
         self.stop_using_with(network, definition.as_ref()).await;

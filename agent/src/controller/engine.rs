@@ -8,7 +8,7 @@ mod endpoints;
 mod holds;
 mod networks;
 
-pub(crate) use super::networks::first_host;
+pub(crate) use super::networks::{first_host, validate_subnet};
 pub(crate) use claims::{AddressWanted, now_s};
 pub(crate) use endpoints::{EndpointWanted, Handed, PORT_MAP};
 pub(crate) use holds::only_built_in;

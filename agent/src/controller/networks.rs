@@ -301,8 +301,7 @@ impl Controller {
             Ok(Granted::Address(_)) => {
                 Err(ControlError::internal("asked for a block and got an address"))
             }
-            Err(error) => Err(ControlError::unavailable(error.to_string())
-                .with_hint("name a pool with --subnet, or see `weft ipam ls`")),
+            Err(error) => Err(refused_block(want, &error)),
         }
     }
 
@@ -376,9 +375,16 @@ impl Controller {
             .with_hint(
                 "`weft network ls` shows the pools in use; leave --subnet out for a free one",
             ),
-            ClaimError::InUse { network: _, nodes } => {
-                ControlError::forbidden(format!("the network is in use on `{}`", of(&nodes)))
-                    .with_hint("detach its endpoints there first")
+            ClaimError::InUse { network, nodes } => {
+                let refused =
+                    ControlError::forbidden(format!("the network is in use on `{}`", of(&nodes)));
+                refused.with_hint(if self.is_held(network) {
+                    "the Docker Engine of this host has it: `docker network rm` there; if the \
+                     engine forgot it, `weft network rm --force`"
+                } else {
+                    "there, detach its endpoints (`weft endpoint ls`), and `docker network rm` \
+                     what a Docker Engine has of it"
+                })
             }
             ClaimError::Unanswered { members } => ControlError::new(
                 ErrorKind::Timeout,
@@ -439,7 +445,7 @@ fn validate(request: &NetworkCreate) -> Answer<()> {
     Ok(())
 }
 
-pub(super) fn validate_subnet(subnet: &SubnetRequest) -> Answer<()> {
+pub(crate) fn validate_subnet(subnet: &SubnetRequest) -> Answer<()> {
     let pool = subnet.pool;
     if pool.ip() != pool.network() {
         return Err(ControlError::invalid(format!("subnet `{pool}` has host bits set"))
@@ -502,11 +508,33 @@ fn explicit_vnis(options: &BTreeMap<String, String>) -> Answer<Vec<Vni>> {
         .collect()
 }
 
-/// The first host address of a pool.
+fn refused_block(want: BlockWant, error: &weft_ipam::Error) -> ControlError {
+    match (want, error) {
+        (BlockWant::ExactVni(vni), weft_ipam::Error::IpOutOfRange) => ControlError::invalid(
+            format!("VNI {vni} is not one that this cluster gives to its networks"),
+        )
+        .with_hint(
+            "`weft ipam ls` shows the range in the line `vni`; `vni_first` and `vni_last` set it",
+        ),
+        (BlockWant::ExactVni(vni), weft_ipam::Error::IpAlreadyAllocated) => {
+            ControlError::forbidden(format!("VNI {vni} is another network's, or was a moment ago"))
+                .with_hint("`weft network ls` shows those in use")
+        }
+        (BlockWant::Vni | BlockWant::ExactVni(_), error) => {
+            ControlError::unavailable(error.to_string()).with_hint("see `weft ipam ls`")
+        }
+        (BlockWant::Default4 | BlockWant::Default6, error) => {
+            ControlError::unavailable(error.to_string())
+                .with_hint("name a pool with --subnet, or see `weft ipam ls`")
+        }
+    }
+}
+
+/// The first host address of a pool; that of a pool of one address is itself.
 pub(crate) fn first_host(pool: IpNetwork) -> IpAddr {
     match pool.network() {
-        IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 1).into()),
-        IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 1).into()),
+        IpAddr::V4(first) => IpAddr::V4(u32::from(first).saturating_add(1).into()),
+        IpAddr::V6(first) => IpAddr::V6(u128::from(first).saturating_add(1).into()),
     }
 }
 

@@ -14,15 +14,20 @@ use weft_api::plugin::ipam::{
 };
 use weft_ipam::{Purpose as Held, Want};
 
+use super::agreement::is_dockers;
+use super::books::Origin;
 use super::pool_id::{AddressSpace, PoolId};
 use super::purpose::{Named, Purpose, infer, is_serial};
 use super::reservations::PoolWanted;
 use super::settings::NETWORK;
 use super::{DEFINED_PATIENCE, Plugin};
-use crate::control::Answer;
+use crate::control::{Answer, ErrorKind};
 use crate::controller::engine::{AddressWanted, first_host};
 use crate::controller::inventory::AllocatedBy;
 use crate::ipam_driver::{GLOBAL_SPACE, LOCAL_SPACE};
+
+/// Addresses from the end of a pool that are tried for a gateway where its first one is taken.
+const SPARE_GATEWAYS: usize = 16;
 
 impl Plugin {
     pub(super) fn ipam_capabilities() -> Capabilities {
@@ -80,7 +85,11 @@ impl Plugin {
     pub(super) async fn release_pool(&self, request: ReleasePoolRequest) -> Answer<()> {
         let id = PoolId::from_str(&request.pool_id)?;
         let _turn = self.pools.lock().await;
-        self.give_up_pool(id.pool).await
+        self.give_up_pool(id.pool).await?;
+        match id.space {
+            AddressSpace::Global => Ok(()),
+            AddressSpace::Local => self.release_auxiliaries(id.pool).await,
+        }
     }
 
     pub(super) async fn request_address(
@@ -95,6 +104,9 @@ impl Plugin {
             Purpose::Gateway => self.gateway(&id, address).await?,
             Purpose::Endpoint(mac) => {
                 let definition = self.network_of(&id).await?;
+                if let Some(address) = address {
+                    self.end_forgotten_at(definition.id, address).await?;
+                }
                 // Only a Swarm's leader hands out addresses for others; it named this one.
                 let by = match (self.scope, address) {
                     (Scope::Global, Some(_)) => AllocatedBy::SwarmLeader,
@@ -154,16 +166,13 @@ impl Plugin {
         let theirs = match subnet.and_then(|subnet| subnet.gateway) {
             Some(gateway) => gateway,
             // An internal network may have none; the engine wants one all the same.
-            None => {
-                let want = Want::Exact(asked.unwrap_or_else(|| first_host(id.pool)));
-                let held = Held::Gateway;
-                return self
-                    .controller
-                    .allocate_held(definition.id, id.pool, want, None, held)
-                    .await;
-            }
+            None => return self.spare_gateway(&definition, id.pool, asked).await,
         };
         match asked {
+            // Made a moment ago for this engine alone: it is made anew with the gateway asked for.
+            Some(asked) if asked != theirs && self.is_ours_alone(&definition, id.pool).await? => {
+                self.reserved_gateway(id, Some(asked)).await
+            }
             Some(asked) if asked != theirs => Err(ControlError::conflict(format!(
                 "gateway `{asked}` is not that of network `{}`, which is `{theirs}` on every host",
                 definition.name
@@ -171,6 +180,47 @@ impl Plugin {
             .with_hint(format!("give --gateway {theirs}, or leave it out"))),
             Some(_) | None => with_prefix(theirs, id.pool),
         }
+    }
+
+    /// The gateway of a network that has none: the same for all engines, whichever came first.
+    async fn spare_gateway(
+        &self,
+        definition: &Definition,
+        pool: IpNetwork,
+        asked: Option<IpAddr>,
+    ) -> Answer<IpNetwork> {
+        let there = self.controller.held_for(definition.id, pool, &Held::Gateway).await?;
+        if let (Some(there), None) = (there.first(), asked) {
+            return with_prefix(*there, pool);
+        }
+        let take = async |want| {
+            self.controller.allocate_held(definition.id, pool, want, None, Held::Gateway).await
+        };
+        if let Some(asked) = asked {
+            return take(Want::Exact(asked)).await;
+        }
+        let mut taken = take(Want::Exact(first_host(pool))).await;
+        // An endpoint has that one. All engines try the others in one order, so that they agree.
+        for address in last_hosts(pool).take(SPARE_GATEWAYS) {
+            match &taken {
+                Err(error) if error.kind == ErrorKind::Forbidden => {
+                    taken = take(Want::Exact(address)).await;
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
+        taken
+    }
+
+    /// True of a network that this engine's request for a pool made, and that nobody uses yet.
+    async fn is_ours_alone(&self, definition: &Definition, pool: IpNetwork) -> Answer<bool> {
+        let named = self.books().reservation(pool).is_some_and(
+            |known| matches!(&known.origin, Origin::Named(name) if *name == definition.name),
+        );
+        Ok(named
+            && is_dockers(definition)
+            && !self.controller.is_held(definition.id)
+            && self.controller.attached_members(definition.id).await?.is_empty())
     }
 
     async fn reserved_gateway(&self, id: &PoolId, asked: Option<IpAddr>) -> Answer<IpNetwork> {
@@ -207,20 +257,44 @@ impl Plugin {
             .await
     }
 
-    /// The last engine that has the network gives it back.
+    /// It stays as long as any engine has the network: who set it aside is not known.
     async fn release_auxiliary(
         &self,
         definition: &Definition,
         pool: IpNetwork,
         address: IpAddr,
     ) -> Answer<()> {
-        let own = self.controller.node_id().await?;
-        let attached = self.controller.attached_members(definition.id).await?;
-        if attached.iter().any(|node| *node != own) {
+        if self.is_used_by_engines(definition).await? {
             return Ok(());
         }
         let held = Held::Auxiliary(address.to_string());
         self.controller.release_held(definition.id, pool, address, held).await
+    }
+
+    /// With the last engine that has the network go the addresses that any of them set aside.
+    async fn release_auxiliaries(&self, pool: IpNetwork) -> Answer<()> {
+        let Some(definition) = self.controller.definition_with(pool).await? else { return Ok(()) };
+        if self.is_used_by_engines(&definition).await? {
+            return Ok(());
+        }
+        let subnet = definition.subnets.iter().find(|subnet| subnet.pool == pool);
+        for address in self.controller.set_aside(definition.id, pool).await? {
+            if subnet.is_some_and(|s| s.auxiliary.values().any(|one| *one == address)) {
+                continue;
+            }
+            let held = Held::Auxiliary(address.to_string());
+            self.controller.release_held(definition.id, pool, address, held).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_used_by_engines(&self, definition: &Definition) -> Answer<bool> {
+        if self.controller.is_held(definition.id) {
+            return Ok(true);
+        }
+        let own = self.controller.node_id().await?;
+        let attached = self.controller.attached_members(definition.id).await?;
+        Ok(attached.iter().any(|node| *node != own))
     }
 
     /// The network of a pool; one that was defined elsewhere a moment ago is waited for.
@@ -236,6 +310,17 @@ impl Plugin {
         }
         self.awaited_pool(id.pool).await?.ok_or_else(|| unknown_pool(id))
     }
+}
+
+/// The addresses of a pool that hosts can have, from the last one down.
+fn last_hosts(pool: IpNetwork) -> impl Iterator<Item = IpAddr> {
+    (1_u32..).map_while(move |below| {
+        let address: IpAddr = match pool.broadcast() {
+            IpAddr::V4(last) => IpAddr::V4(u32::from(last).checked_sub(below)?.into()),
+            IpAddr::V6(last) => IpAddr::V6(u128::from(last).checked_sub(below.into())?.into()),
+        };
+        (pool.contains(address) && address != pool.network()).then_some(address)
+    })
 }
 
 fn address_in(id: &PoolId, text: &str) -> Answer<Option<IpAddr>> {

@@ -11,6 +11,7 @@ use super::books::{Insist, Origin, Reservation};
 use crate::control::Answer;
 use crate::controller::engine::now_s;
 use crate::controller::engine::only_built_in;
+use crate::controller::engine::validate_subnet;
 use crate::doctor::overlap;
 use crate::overlay_driver::options::VXLAN_IDS;
 
@@ -31,6 +32,9 @@ pub(super) struct PoolWanted {
 impl Plugin {
     /// Finds or takes a pool. The caller holds `pools`.
     pub(super) async fn take_pool(&self, wanted: &PoolWanted) -> Answer<IpNetwork> {
+        if let Some(pool) = wanted.pool {
+            validate_subnet(&SubnetRequest::of(pool))?;
+        }
         // Default pools avoid the routes of all hosts; this one's may have changed just now.
         self.controller.publish_host_routes().await;
         let (pool, origin) = match (&wanted.network, wanted.pool) {

@@ -6,7 +6,6 @@
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +19,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use weft_api::control::ControlError;
 use weft_api::driver::NETWORK_PLUGIN_ENDPOINT_TYPE;
@@ -30,24 +27,17 @@ use weft_api::ipam::PLUGIN_ENDPOINT_TYPE;
 use weft_api::plugin::{ACTIVATE, Empty, MEDIA_TYPE, Manifest, ipam, network};
 
 use super::Plugin;
-use crate::control::{Answer, BindError, Owner, Peer, SocketFile, bind, may_speak};
+use crate::control::{Answer, BindError, Bounds, Listening, Owner, Peer, drive, may_speak};
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// Connections at a time; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 256;
 /// How long a request's head, and then its body, may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a stopping server waits for answers under way.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const BOUNDS: Bounds = Bounds { connections: 256, drain: Duration::from_secs(5) };
 
 /// The socket, bound and not yet served.
 #[derive(Debug)]
-pub struct PluginServer {
-    listener: UnixListener,
-    file: SocketFile,
-    owner: Owner,
-}
+pub struct PluginServer(Listening);
 
 impl PluginServer {
     /// Makes the socket (mode 0660), in place of one left by an agent that is gone.
@@ -55,47 +45,18 @@ impl PluginServer {
     /// # Errors
     /// [`BindError`]; nothing is changed then.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
-        let (listener, owner) = bind(path)?;
-        Ok(Self { listener, file: SocketFile::new(path), owner })
+        Listening::bind(path).map(Self)
     }
 
     /// Serves until `stop`, then lets the answers under way finish and removes the socket.
     pub async fn run(self, plugin: Arc<Plugin>, stop: CancellationToken) {
-        tracing::info!(socket = %self.file.path().display(), "Docker plugin ready");
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut serving = JoinSet::new();
-        loop {
-            let permit = tokio::select! {
-                () = stop.cancelled() => break,
-                permit = Arc::clone(&connections).acquire_owned() => permit,
-            };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-                Some(_) = serving.join_next() => continue,
-            };
-            match accepted {
-                Ok((stream, _)) if speaks(&stream, self.owner) => {
-                    let serve = serve(stream, plugin.clone(), stop.clone());
-                    serving.spawn(async move {
-                        let _permit = permit;
-                        serve.await;
-                    });
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    // Out of file descriptors, most likely: give others time to close some.
-                    tracing::warn!(%error, "connection of an engine not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        drop(self.listener);
-        drop(self.file);
-        let drained = async { while serving.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-            tracing::warn!("answers to an engine under way were cut off");
-        }
+        tracing::info!(socket = %self.0.path().display(), "Docker plugin ready");
+        let owner = self.0.owner();
+        let each_stop = stop.clone();
+        let each = move |stream: UnixStream| {
+            speaks(&stream, owner).then(|| serve(stream, plugin.clone(), each_stop.clone()))
+        };
+        self.0.run(BOUNDS, stop, each).await;
     }
 }
 
@@ -119,17 +80,7 @@ async fn serve(stream: UnixStream, plugin: Arc<Plugin>, stop: CancellationToken)
         .half_close(true)
         .header_read_timeout(READ_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection of an engine broke off");
-    }
+    drive(connection, stop).await;
 }
 
 async fn respond(plugin: Arc<Plugin>, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -163,6 +114,7 @@ async fn respond(plugin: Arc<Plugin>, request: Request<Incoming>) -> Response<Fu
         }
     };
     // On a task of its own: an engine that goes away leaves nothing half-made.
+    plugin.engine_heard();
     let started = std::time::Instant::now();
     let call = path.clone();
     let outcome = tokio::spawn(async move { dispatch(&plugin, &call, &body).await }).await;

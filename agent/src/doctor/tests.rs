@@ -88,6 +88,10 @@ fn privileges_are_read_bit_by_bit() {
     let check = privileges("CapInh:\t0\nCapEff:\t0000000000001000\n");
     assert_eq!(check.status, CheckStatus::Fail);
     assert_eq!(check.detail, "CAP_SYS_ADMIN missing");
+    let check = privileges("CapEff:\t0000000000201000\n");
+    assert_eq!(check.status, CheckStatus::Warn);
+    assert!(check.detail.starts_with("CAP_NET_RAW missing"), "{}", check.detail);
+    assert_eq!(privileges("CapEff:\t0000000000203000\n").status, CheckStatus::Ok);
     assert_eq!(privileges("").status, CheckStatus::Warn);
 }
 

@@ -15,6 +15,7 @@ use weft_overlay::op::KernelOp;
 use weft_overlay::publish::PUBLISHED_MAX;
 use weft_overlay::{Event, FarEnd, HandOver, Knowledge, PEER_TABLE, PlanError, Planner, names};
 
+use super::announcements::Announcements;
 use super::portmap::PortBinding;
 use super::{Answer, Request, plan_error};
 
@@ -41,6 +42,8 @@ pub struct DataPathStatus {
     pub repairs: BTreeMap<String, u64>,
     /// Operations the kernel refused since the start.
     pub failed_operations: u64,
+    /// Announcements there was no room for since the start.
+    pub dropped_announcements: u64,
     /// The last refusal.
     pub last_failure: Option<String>,
     /// Events the planner refused, by cause.
@@ -89,6 +92,7 @@ pub struct OverlayTask {
     joined: BTreeMap<EndpointId, Joined>,
     /// Vanished, and no room yet to tell; at most as many as were joined.
     untold: VecDeque<Vanished>,
+    announcements: Announcements,
     status: DataPathStatus,
 }
 
@@ -153,6 +157,7 @@ impl OverlayTask {
             restored: false,
             joined: BTreeMap::new(),
             untold: VecDeque::new(),
+            announcements: Announcements::default(),
             status: DataPathStatus::default(),
         }
     }
@@ -161,6 +166,7 @@ impl OverlayTask {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut reconcile_at = Instant::now() + self.reconcile_every;
         loop {
+            let announce_at = self.announcements.due();
             tokio::select! {
                 () = stop.cancelled() => return,
                 request = self.requests.recv() => {
@@ -171,6 +177,7 @@ impl OverlayTask {
                     let took = self.reconcile().await;
                     reconcile_at = Instant::now() + self.reconcile_every.max(took * OBSERVE_SHARE);
                 }
+                () = sleep_until(announce_at) => self.announce().await,
             }
         }
     }
@@ -188,7 +195,7 @@ impl OverlayTask {
                 Some(request) => self.plan(request),
                 None => None,
             };
-            operations.extend(std::iter::from_fn(|| self.planner.poll_output()));
+            operations.extend(self.take_operations());
             if let Some(then) = then {
                 planned.push(Planned { operations: start..operations.len(), then });
             }
@@ -219,7 +226,7 @@ impl OverlayTask {
                 let error = refused(error);
                 self.joined.remove(&endpoint);
                 if self.planner.leave(network, endpoint).is_ok() {
-                    let operations = std::iter::from_fn(|| self.planner.poll_output()).collect();
+                    let operations = self.take_operations();
                     match undo {
                         Undo::AtOnce => drop(self.apply(operations).await),
                         Undo::Later => {}
@@ -358,9 +365,24 @@ impl OverlayTask {
     /// Leads nothing to an endpoint whose ports could not be published.
     async fn unpublish(&mut self, network: NetworkId, endpoint: EndpointId) {
         if self.planner.unpublish(network, endpoint).is_ok() {
-            let operations = std::iter::from_fn(|| self.planner.poll_output()).collect();
+            let operations = self.take_operations();
             self.apply(operations).await;
         }
+    }
+
+    /// Drains the planner. Announcements wait for their own time: no request fails with one, and
+    /// what they rest on is carried out before.
+    fn take_operations(&mut self) -> Vec<KernelOp> {
+        let Self { planner, announcements, .. } = self;
+        let now = Instant::now();
+        let planned = std::iter::from_fn(|| planner.poll_output());
+        planned.filter_map(|op| announcements.divert(op, now)).collect()
+    }
+
+    /// Sends the announcements whose time has come.
+    async fn announce(&mut self) {
+        let operations = self.announcements.take(Instant::now());
+        self.apply(operations).await;
     }
 
     async fn apply(&mut self, operations: Vec<KernelOp>) -> Vec<(usize, NetlinkError)> {
@@ -435,7 +457,7 @@ impl OverlayTask {
             tracing::info!(endpoint = %vanished.endpoint, "sandbox vanished");
             self.joined.remove(&vanished.endpoint);
             if self.planner.leave(vanished.network, vanished.endpoint).is_ok() {
-                let operations = std::iter::from_fn(|| self.planner.poll_output()).collect();
+                let operations = self.take_operations();
                 self.apply(operations).await;
             }
             self.untold.push_back(vanished);
@@ -453,6 +475,7 @@ impl OverlayTask {
 
     fn describe(&self) -> DataPathStatus {
         let mut status = self.status.clone();
+        status.dropped_announcements = self.announcements.dropped();
         let counters = self.planner.counters();
         status.refused = [
             ("misdirected", counters.misdirected),
@@ -480,6 +503,14 @@ fn settle(result: Result<(), DriverError>, answer: Answer<()>) -> Option<Then> {
 fn refuse<T>(error: DriverError, answer: Answer<T>) -> Option<Then> {
     drop(answer.send(Err(error)));
     None
+}
+
+/// Sleeps until then; for ever without a time.
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn inode(path: &std::path::Path) -> u64 {

@@ -1,5 +1,6 @@
 //! Carries kernel operations out, in order, and goes on after a failure.
 
+mod announcements;
 mod connections;
 mod entries;
 
@@ -73,7 +74,8 @@ impl Executor {
     }
 
     /// Carries the operations out in order. Neighbouring FDB and neighbour operations travel
-    /// together. Returns the failures by index; all others were carried out.
+    /// together, and so do announcements. Returns the failures by index; all others were carried
+    /// out.
     pub async fn apply(&mut self, ops: Vec<KernelOp>) -> Vec<(usize, NetlinkError)> {
         let mut failures = Vec::new();
         let mut position = 0;
@@ -83,6 +85,12 @@ impl Executor {
             if entries > 0 {
                 self.apply_entries(position, &rest[..entries], &mut failures).await;
                 position += entries;
+                continue;
+            }
+            let announced = rest.iter().take_while(|op| announcements::place(op).is_some()).count();
+            if announced > 0 {
+                self.announce(position, &rest[..announced], &mut failures).await;
+                position += announced;
                 continue;
             }
             if let Err(error) = self.apply_one(&ops[position]).await {
@@ -97,19 +105,29 @@ impl Executor {
         failures
     }
 
+    async fn announce(
+        &mut self,
+        first: usize,
+        ops: &[KernelOp],
+        failures: &mut Vec<(usize, NetlinkError)>,
+    ) {
+        for (namespace, ops) in by_namespace(first, ops, announcements::place) {
+            let outcome = match self.connections.network(namespace).await {
+                Ok(network) => announcements::apply(network, &ops, failures).await,
+                Err(error) => absent_is_done(error),
+            };
+            failures.extend(outcome.err().zip(ops.first()).map(|(error, (at, _))| (*at, error)));
+        }
+    }
+
     async fn apply_entries(
         &mut self,
         first: usize,
         ops: &[KernelOp],
         failures: &mut Vec<(usize, NetlinkError)>,
     ) {
-        let mut by_namespace: BTreeMap<&str, Vec<(usize, &KernelOp)>> = BTreeMap::new();
-        for (offset, op) in ops.iter().enumerate() {
-            if let Some((namespace, _)) = entries::target(op) {
-                by_namespace.entry(namespace).or_default().push((first + offset, op));
-            }
-        }
-        for (namespace, ops) in by_namespace {
+        let namespace = |op| entries::target(op).map(|(namespace, _)| namespace);
+        for (namespace, ops) in by_namespace(first, ops, namespace) {
             match self.connections.network(namespace).await {
                 Ok(network) => entries::apply(&mut network.connection, &ops, failures).await,
                 Err(error) => failures.extend(entries::unreachable(&ops, &error)),
@@ -151,6 +169,7 @@ impl Executor {
             | KernelOp::RemoveNeighbour { .. } => {
                 unreachable!("operations on entries travel by `apply_entries`")
             }
+            KernelOp::Announce { .. } => unreachable!("announcements travel by `announce`"),
         }
     }
 
@@ -347,6 +366,21 @@ impl Executor {
         }
         Ok(observed)
     }
+}
+
+/// Parts operations by namespace, in order, each with its index.
+fn by_namespace<'a>(
+    first: usize,
+    ops: &'a [KernelOp],
+    namespace: impl Fn(&'a KernelOp) -> Option<&'a str>,
+) -> BTreeMap<&'a str, Vec<(usize, &'a KernelOp)>> {
+    let mut parted: BTreeMap<&str, Vec<(usize, &KernelOp)>> = BTreeMap::new();
+    for (offset, op) in ops.iter().enumerate() {
+        if let Some(namespace) = namespace(op) {
+            parted.entry(namespace).or_default().push((first + offset, op));
+        }
+    }
+    parted
 }
 
 fn absent_is_done(error: NetlinkError) -> Result<(), NetlinkError> {

@@ -12,7 +12,7 @@ use weft_api::Mac;
 
 use super::address::family;
 use super::connection::{Connection, Request};
-use super::error::NetlinkError;
+use super::error::{NetlinkError, Tolerate};
 use crate::op::Neighbour;
 
 /// What a removal may meet when the entry, or its device, is gone.
@@ -38,26 +38,32 @@ pub(crate) fn ip_of(address: &NeighbourAddress) -> Option<IpAddr> {
     }
 }
 
-fn message(index: u32, ip: IpAddr) -> NeighbourMessage {
+fn message(index: u32, ip: IpAddr, state: NeighbourState) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family(ip);
     message.header.ifindex = index;
-    message.header.state = NeighbourState::Permanent;
+    message.header.state = state;
     message.attributes.push(NeighbourAttribute::Destination(address_of(ip)));
     message
 }
 
 /// The request `ip neighbour replace IP lladdr MAC dev NAME nud permanent`.
 pub(crate) fn replace_request(index: u32, entry: &Neighbour) -> Request<RouteNetlinkMessage> {
-    let mut message = message(index, entry.ip);
+    let message = with_mac(index, entry, NeighbourState::Permanent);
+    (message, NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+fn with_mac(index: u32, entry: &Neighbour, state: NeighbourState) -> RouteNetlinkMessage {
+    let mut message = message(index, entry.ip, state);
     let mac = entry.mac.octets().to_vec();
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac));
-    (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+    RouteNetlinkMessage::NewNeighbour(message)
 }
 
 /// The request `ip neighbour delete IP dev NAME`.
 pub(crate) fn remove_request(index: u32, entry: &Neighbour) -> Request<RouteNetlinkMessage> {
-    (RouteNetlinkMessage::DelNeighbour(message(index, entry.ip)), 0)
+    let message = message(index, entry.ip, NeighbourState::Permanent);
+    (RouteNetlinkMessage::DelNeighbour(message), 0)
 }
 
 /// Sets one neighbour: `ip neighbour replace IP lladdr MAC dev NAME nud permanent`.
@@ -70,6 +76,21 @@ pub async fn replace(
     entry: &Neighbour,
 ) -> Result<(), NetlinkError> {
     connection.change(|| format!("set neighbour {}", entry.ip), replace_request(index, entry)).await
+}
+
+/// Corrects the MAC of a neighbour that the link has learnt, to be confirmed when it is next used;
+/// one it does not know is a success: `ip neighbour change IP lladdr MAC dev NAME nud stale`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn correct(
+    connection: &mut Connection,
+    index: u32,
+    entry: &Neighbour,
+) -> Result<(), NetlinkError> {
+    let request = (with_mac(index, entry, NeighbourState::Stale), NLM_F_REPLACE);
+    let corrected = connection.change(|| format!("correct neighbour {}", entry.ip), request).await;
+    corrected.tolerate(&ABSENT)
 }
 
 /// Reads a link's permanent neighbours: `ip neighbour show dev NAME nud permanent`.

@@ -1,5 +1,6 @@
 //! Claims about the planner; `model` checks it against a reference computed from scratch.
 
+mod announced;
 mod handed;
 mod life_cycle;
 mod model;
@@ -167,6 +168,15 @@ fn remove_neighbour(address: &str, mac: Mac) -> KernelOp {
     KernelOp::RemoveNeighbour {
         namespace: names::namespace(nid(1)),
         device: "wx1001".to_owned(),
+        entry: Neighbour { ip: ip(address), mac },
+    }
+}
+
+fn announce(endpoints: &[u8], address: &str, mac: Mac) -> KernelOp {
+    KernelOp::Announce {
+        namespace: names::namespace(nid(1)),
+        bridge: "wb1001".to_owned(),
+        ports: endpoints.iter().map(|n| names::port(eid(*n))).collect(),
         entry: Neighbour { ip: ip(address), mac },
     }
 }

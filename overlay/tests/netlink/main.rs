@@ -6,6 +6,7 @@
     reason = "these tests are about sockets and time"
 )]
 
+mod announce;
 mod bed;
 mod entries;
 mod features;

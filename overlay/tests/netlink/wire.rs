@@ -249,6 +249,13 @@ impl Listener {
         self.frames().iter().filter(|frame| frame.ends_with(SHOUT)).count()
     }
 
+    /// How many of the frames seen so far hold this MAC anywhere.
+    pub(crate) fn frames_about(&self, mac: weft_api::Mac) -> usize {
+        let octets = mac.octets();
+        let about = |frame: &&Vec<u8>| frame.windows(octets.len()).any(|w| w == octets);
+        self.frames().iter().filter(about).count()
+    }
+
     fn frames(&self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         let mut buffer = [0; 2048];

@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, umount2};
 use tokio::runtime::Runtime;
 
 use super::engine::{Engine, IMAGE};
+use super::ground::UPLINK;
 use super::{Testbed, Underlay, mounts_below};
 
 /// Where the image's one program comes from: Debian's busybox-static.
@@ -99,6 +100,21 @@ impl Docker {
     pub async fn start_agent(&mut self, host: usize) {
         self.testbed.hosts[host].start(&["--docker-socket", PLUGIN]);
         self.testbed.hosts[host].answers().await;
+    }
+
+    /// Takes the power from a host whose engine and agent run, and boots it: what is on its disk is
+    /// there, all else is not. The agent starts before its engine, as the unit file has it.
+    ///
+    /// # Panics
+    /// When something outlives it, or does not start.
+    pub async fn reboot(&mut self, host: usize) {
+        self.engines[host].kill();
+        self.testbed.hosts[host].kill();
+        let directory = self.testbed.hosts[host].directory();
+        self.engines[host].cli.entrance().reboot(directory, UPLINK);
+        self.start_agent(host).await;
+        self.engines[host].start(&[]);
+        self.engines[host].answers().await;
     }
 
     fn show_logs(&self) {

@@ -10,7 +10,7 @@ use weft_overlay::netlink::{Connection, Namespace, address, bridge, link, veth};
 /// The agents' gossip port.
 pub const GOSSIP_PORT: u16 = 7950;
 const BRIDGE: &str = "underlay";
-const UPLINK: &str = "eth0";
+pub(super) const UPLINK: &str = "eth0";
 const MTU: u32 = 1500;
 
 /// Which addresses the agents advertise. Hosts have both.

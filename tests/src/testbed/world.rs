@@ -10,6 +10,7 @@ use weft_overlay::netlink::namespace::run_in;
 
 const OUTSIDE: &str = include_str!("world/outside.sh");
 const INSIDE: &str = include_str!("world/inside.sh");
+const REBOOT: &str = include_str!("world/reboot.sh");
 
 /// The namespaces. All processes in them, all mounts, the host's directory and its cgroups go when
 /// this goes, and also when the test dies without a chance to clean up.
@@ -91,6 +92,18 @@ impl Entrance {
         kill.args(["-c", r#"kill -KILL $(pidof "$1")"#, "kill", name]);
         let killed = self.enter(&kill).status().expect("nsenter starts");
         assert!(killed.success(), "`{name}` runs and is killed");
+    }
+
+    /// Ends all processes and empties the memory and the kernel of the host, whose own `directory`
+    /// and `uplink` stay.
+    ///
+    /// # Panics
+    /// When something stays.
+    pub(super) fn reboot(self, directory: &Path, uplink: &str) {
+        let mut script = Command::new("bash");
+        script.args(["-c", REBOOT, "reboot"]).arg(directory).arg(uplink);
+        let done = self.enter(&script).status().expect("nsenter starts");
+        assert!(done.success(), "all of {} ends: {done}", directory.display());
     }
 
     /// Where the network namespace of a process is found, by its id inside.

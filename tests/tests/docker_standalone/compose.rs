@@ -46,31 +46,28 @@ async fn compose_uses_a_network_that_is_there_already() {
     }
 }
 
+/// What the documentation shows a user, on another of the cluster's networks.
+fn application() -> String {
+    let text = include_str!("../../../compose/app.yml");
+    let text = text.replace("weft-busybox:latest", IMAGE);
+    text.replace("options: { network: blue }", "options: { network: composed }")
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn compose_makes_networks_of_the_cluster_with_addresses_as_asked() {
+async fn the_documented_application_runs_on_two_engines_with_addresses_as_asked() {
     let docker = Shared::docker().await;
-    let text = |address: &str| {
-        format!(
-            "version: '2.4'\n\
-             services:\n  web:\n    image: {IMAGE}\n    container_name: made-web\n    \
-             networks:\n      blue:\n        \
-             ipv4_address: {address}\n\
-             networks:\n  blue:\n    driver: weft\n    ipam:\n      driver: weft\n      \
-             options:\n        network: composed\n      config:\n        \
-             - subnet: 10.79.0.0/24\n"
-        )
-    };
-    let mut projects = Vec::new();
-    for number in 0..2 {
-        let address = format!("10.79.0.1{number}");
-        let directory = project(&docker, number, "made", &text(&address));
-        up(&docker, number, &directory);
-        projects.push(directory);
-        let web = docker.engines[number].container("made-web");
-        assert_eq!(web.addresses("made_blue")[0].to_string(), address);
-    }
-    let webs = [0, 1].map(|number| docker.engines[number].container("made-web"));
-    webs[0].sandbox().reaches(&webs[1].addresses("made_blue")).await;
+    let projects = [(0, "server"), (1, "client")].map(|(number, service)| {
+        let directory = project(&docker, number, "app", &application());
+        docker.engines[number].cli.compose(&directory, &["up", "--detach", service]).done();
+        directory
+    });
+    let server = docker.engines[0].container("app_server_1");
+    let client = docker.engines[1].container("app_client_1");
+    assert_eq!(server.addresses("app_blue")[0].to_string(), "10.7.0.80");
+    assert_eq!(client.addresses("app_blue")[0].to_string(), "10.7.0.81");
+    client.sandbox().reaches(&server.addresses("app_blue")).await;
+    let page = client.exec(&["wget", "-q", "-O", "-", "http://10.7.0.80/hostname"]);
+    assert!(server.inspect()["Config"]["Hostname"] == page.trim(), "{page}");
     let cluster = &docker.testbed.hosts[2].client;
     let network = cluster.network("composed", weft_agent::control::Detail::Plain).await;
     let network = network.expect("a network of the cluster");

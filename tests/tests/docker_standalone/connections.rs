@@ -1,10 +1,11 @@
 //! Containers that are connected to networks and disconnected, and what they see of it.
 
+use std::net::IpAddr;
 use std::process::Command;
 
 use weft_overlay::netlink::Namespace;
 use weft_overlay::netlink::namespace::run_in;
-use weft_tests::testbed::{Container, Docker, Engine, Shared};
+use weft_tests::testbed::{Container, Docker, Engine, Shared, eventually};
 
 /// The interfaces of a container that have an address, with it.
 fn interfaces(container: &Container) -> Vec<(String, String)> {
@@ -115,11 +116,35 @@ async fn a_container_on_two_weft_networks_reaches_the_peers_of_both() {
     }
 }
 
-fn forget_neighbours(container: &Container) {
-    let flush = || Command::new("ip").args(["neigh", "flush", "all"]).status();
+/// The word behind another one.
+fn behind(text: &str, word: &str) -> Option<String> {
+    text.split_whitespace().skip_while(|there| *there != word).nth(1).map(str::to_owned)
+}
+
+/// The MAC that a container has on a network.
+fn mac(container: &Container, network: &str) -> String {
+    let shown = container.exec(&["ip", "link", "show", &has(container, network).0]);
+    behind(&shown, "link/ether").unwrap_or_else(|| panic!("no MAC in {shown}"))
+}
+
+/// The MAC that a container remembers of an address.
+fn remembers(container: &Container, address: IpAddr) -> Option<String> {
+    let address = address.to_string();
+    let show = || Command::new("ip").args(["neighbour", "show", &address]).output();
     let namespace = Namespace::open(container.sandbox().path()).expect("its namespace");
-    let status = run_in(&namespace, flush).expect("the namespace");
-    assert!(status.expect("ip").success());
+    let shown = run_in(&namespace, show).expect("the namespace").expect("ip");
+    behind(&String::from_utf8_lossy(&shown.stdout), "lladdr")
+}
+
+/// Peers that spoke to a container learn its new MAC before anybody speaks again.
+async fn hear_of(mac: &str, container: &Container, peers: &[&Container]) {
+    for address in container.addresses("again") {
+        for peer in peers {
+            let what = format!("`{}` hears of {mac} at {address}", peer.id);
+            let heard = async || remembers(peer, address).filter(|there| there == mac);
+            eventually(&what, heard).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,23 +152,34 @@ async fn a_restarted_container_is_reached_again_and_keeps_the_address_it_asked_f
     let docker = Shared::docker().await;
     let [here, there] = [&docker.engines[0], &docker.engines[2]];
     for engine in [here, there] {
-        engine.create_network("again", &["--subnet", "10.71.0.0/24"]);
+        let subnets = ["--ipv6", "--subnet", "10.71.0.0/24", "--subnet", "fd71::/64"];
+        engine.create_network("again", &subnets);
     }
-    let fixed = here.run(&["--network", "again", "--ip", "10.71.0.77"]);
+    let asked = ["--network", "again", "--ip", "10.71.0.77", "--ip6", "fd71::77"];
+    let fixed = here.run(&asked);
     let free = here.run(&["--network", "again"]);
-    let far = there.run(&["--network", "again"]);
+    let (near, far) = (here.run(&["--network", "again"]), there.run(&["--network", "again"]));
     for container in [&fixed, &free] {
-        reach_each_other(container, &far, "again").await;
+        for peer in [&near, &far] {
+            reach_each_other(container, peer, "again").await;
+        }
         for _ in 0..2 {
+            // The engine gives it another MAC, of which those hear who spoke to it lately.
+            let before = mac(container, "again");
             here.docker(&["restart", &container.id]).done();
-            // The engine gives it another MAC, which who spoke to it lately learns of when its own
-            // entry has run out, after up to a minute: a known limit.
-            forget_neighbours(&far);
-            reach_each_other(container, &far, "again").await;
+            if container.id == fixed.id {
+                let now = mac(container, "again");
+                assert_ne!(before, now, "or nothing is shown");
+                hear_of(&now, container, &[&near, &far]).await;
+            }
+            for peer in [&near, &far] {
+                reach_each_other(peer, container, "again").await;
+            }
         }
     }
-    assert_eq!(fixed.addresses("again"), ["10.71.0.77".parse::<std::net::IpAddr>().expect("one")]);
-    for container in [fixed, free, far] {
+    let addresses = ["10.71.0.77", "fd71::77"].map(|text| text.parse::<IpAddr>().expect("one"));
+    assert_eq!(fixed.addresses("again"), addresses);
+    for container in [fixed, free, near, far] {
         container.remove();
     }
     for engine in [here, there] {

@@ -1,5 +1,6 @@
 //! Real engines that are in no Swarm, each beside an agent.
 
+mod another_ipam;
 mod compose;
 mod connections;
 mod networks;

@@ -46,6 +46,27 @@ async fn addresses_and_mac_asked_for_are_given_and_a_taken_one_is_refused_on_eve
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_asked_for_first_is_that_of_all_engines() {
+    let docker = Shared::docker().await;
+    let [here, there] = [&docker.engines[0], &docker.engines[1]];
+    let gateway = ["--subnet", "10.71.0.0/24", "--gateway", "10.71.0.254"];
+    here.create_network("led", &[&gateway[..], &["--opt", "gateway=weft"]].concat());
+    let other = ["--subnet", "10.71.0.0/24", "--gateway", "10.71.0.1"];
+    let other = [&["--ipam-opt", "network=led"], &other[..], &["led"]].concat();
+    there.docker(&[&CREATE[..], &other].concat()).refuses(&["10.71.0.254"]);
+    there.create_network("led", &[]);
+    let near = here.run(&["--network", "led"]);
+    let far = there.run(&["--network", "led"]);
+    assert!(near.exec(&["ip", "route"]).contains("default via 10.71.0.254"));
+    near.sandbox().reaches(&far.addresses("led")).await;
+    near.remove();
+    far.remove();
+    for engine in [here, there] {
+        engine.remove_network("led");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_range_bounds_what_is_handed_out_and_auxiliary_addresses_are_not() {
     let docker = Shared::docker().await;
     let [here, there] = [&docker.engines[0], &docker.engines[1]];
@@ -122,6 +143,34 @@ async fn the_mtu_asked_for_is_the_interfaces_and_full_packets_pass() {
     far.remove();
     for engine in [here, there] {
         engine.remove_network("narrow");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vnis_asked_for_are_the_clusters_and_one_is_given_once() {
+    let docker = Shared::docker().await;
+    let [here, there] = [&docker.engines[0], &docker.engines[1]];
+    let list = |vni: &str| format!("com.docker.network.driver.overlay.vxlanid_list={vni}");
+    here.create_network("numbered", &["--opt", &list("9000001")]);
+    // Who takes part need not say it, and must not say another.
+    let other = ["--ipam-opt", "network=numbered", "--opt", &list("9000002"), "numbered"];
+    there.docker(&[&CREATE[..], &other].concat()).refuses(&["numbered", "9000002"]);
+    there.create_network("numbered", &[]);
+    let client = &docker.testbed.hosts[1].client;
+    let numbered = client.network("numbered", Detail::Plain).await.expect("a network");
+    let vnis: Vec<_> = numbered.subnets.iter().map(|subnet| subnet.vni.get()).collect();
+    assert_eq!(vnis, [9_000_001]);
+    let taken = ["--ipam-opt", "network=second", "--opt", &list("9000001"), "second"];
+    there.docker(&[&CREATE[..], &taken].concat()).refuses(&["9000001"]);
+    let outside = ["--ipam-opt", "network=second", "--opt", &list("7001"), "second"];
+    there.docker(&[&CREATE[..], &outside].concat()).refuses(&["VNI 7001"]);
+    let near = here.run(&["--network", "numbered"]);
+    let far = there.run(&["--network", "numbered"]);
+    near.sandbox().reaches(&far.addresses("numbered")).await;
+    near.remove();
+    far.remove();
+    for engine in [here, there] {
+        engine.remove_network("numbered");
     }
 }
 

@@ -120,6 +120,32 @@ async fn ports_are_published_through_wefts_way_out() {
     ports_are_published("by-weft", &["--opt", "gateway=weft"], 18_100).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn wefts_way_out_publishes_in_both_families_and_on_an_address_of_either() {
+    let docker = Shared::docker().await;
+    let (engine, host) = (&docker.engines[0], &docker.testbed.hosts[0]);
+    let from = &docker.testbed.hosts[1].namespace;
+    let [v4, v6] = host.addresses();
+    engine.create_network("both", &["--ipv6", "--opt", "gateway=weft"]);
+    let bound = format!("[{v6}]:18301:81");
+    let publish = ["-p", "18300:80", "-p", "18300:53/udp", "-p", &bound];
+    let container = engine.run(&[&["--network", "both"], &publish[..]].concat());
+    for port in [80, 53, 81] {
+        serve(&container, port);
+    }
+    for address in [v4, v6] {
+        answers(from, ask_tcp, (address, 18_300), 80);
+        answers(from, ask_udp, (address, 18_300), 53);
+    }
+    answers(from, ask_tcp, (v6, 18_301), 81);
+    is_silent(from, ask_tcp, (v4, 18_301));
+    container.remove();
+    for address in [v4, v6] {
+        is_silent(from, ask_tcp, (address, 18_300));
+    }
+    engine.remove_network("both");
+}
+
 /// An engine does not read what a remote driver tells of ports: it shows none of `gateway=weft`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_shows_the_ports_it_publishes_itself() {

@@ -182,3 +182,46 @@ async fn an_engine_that_stopped_in_order_starts_its_containers_again() {
     }
     docker.nothing_is_left().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_lost_its_power_comes_back_with_its_containers_and_nothing_stale() {
+    let mut docker = Docker::cluster(2).await;
+    for engine in &docker.engines {
+        engine.create_network("blue", &["--subnet", "10.80.0.0/24", "--ipv6"]);
+    }
+    let far = docker.engines[1].run(&["--network", "blue"]);
+    let engine = &docker.engines[0];
+    let always = ["--network", "blue", "--restart", "always"];
+    let named = engine.run(&[&always[..], &["--ip", "10.80.0.9"]].concat());
+    let any = engine.run(&always);
+    let stays_down = engine.run(&["--network", "blue"]);
+    far.sandbox().reaches(&stays_down.addresses("blue")).await;
+    docker.reboot(0).await;
+    for back in [&named, &any] {
+        eventually("a container that always runs is back", async || {
+            (back.runs() && !back.addresses("blue").is_empty()).then_some(())
+        })
+        .await;
+        far.sandbox().reaches(&back.addresses("blue")).await;
+        back.sandbox().reaches(&far.addresses("blue")).await;
+    }
+    assert_eq!(named.addresses("blue")[0].to_string(), "10.80.0.9");
+    for host in &docker.testbed.hosts {
+        eventually("the endpoints are those that run", async || {
+            let all = host.client.endpoints(None, &ListFilter::default()).await.ok()?;
+            let joined = all.iter().all(|endpoint| endpoint.state == EndpointState::Joined);
+            let expected = if host.name == "h1" { 2 } else { 1 };
+            (all.len() == expected && joined).then_some(())
+        })
+        .await;
+    }
+    docker.engines[0].docker(&["start", &stays_down.id]).done();
+    far.sandbox().reaches(&stays_down.addresses("blue")).await;
+    for container in [named, any, stays_down, far] {
+        container.remove();
+    }
+    for engine in &docker.engines {
+        engine.remove_network("blue");
+    }
+    docker.nothing_is_left().await;
+}

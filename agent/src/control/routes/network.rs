@@ -4,10 +4,10 @@ use axum::extract::State;
 use serde::Deserialize;
 use weft_api::control::{ListFilter, NetworkCreate};
 
-use crate::control::extract::{Asked, Body, Names, Nothing};
+use crate::control::extract::{Asked, Body, Names};
 use crate::control::respond::{Reply, created, done, found};
 use crate::control::server::Context;
-use crate::control::{Detail, NetworkRef};
+use crate::control::{Detail, HeldByEngine, NetworkRef};
 
 /// Query of one network.
 #[derive(Debug, Deserialize)]
@@ -15,6 +15,12 @@ use crate::control::{Detail, NetworkRef};
 pub(crate) struct InspectQuery {
     #[serde(default)]
     verbose: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RemoveQuery {
+    force: bool,
 }
 
 pub(crate) async fn list(
@@ -43,7 +49,8 @@ pub(crate) async fn inspect(
 pub(crate) async fn remove(
     State(context): State<Context>,
     Names(network): Names<String>,
-    _: Asked<Nothing>,
+    Asked(query): Asked<RemoveQuery>,
 ) -> Reply {
-    done(&context, context.api.delete_network(NetworkRef::new(network))).await
+    let held = if query.force { HeldByEngine::Forget } else { HeldByEngine::Refuse };
+    done(&context, context.api.delete_network(NetworkRef::new(network), held)).await
 }

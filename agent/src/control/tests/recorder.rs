@@ -14,7 +14,9 @@ use weft_api::control::{
 };
 use weft_api::{ClusterId, EndpointId, NetworkId, NodeId};
 
-use crate::control::{Answer, ControlApi, ControlError, Detail, EndpointRef, NetworkRef};
+use crate::control::{
+    Answer, ControlApi, ControlError, Detail, EndpointRef, HeldByEngine, NetworkRef,
+};
 
 /// How the recorder answers.
 #[derive(Debug, Clone)]
@@ -175,8 +177,8 @@ impl ControlApi for Recorder {
     async fn network(&self, wanted: NetworkRef, detail: Detail) -> Answer<NetworkResource> {
         self.answer(format!("network {wanted} {detail:?}"), network()).await
     }
-    async fn delete_network(&self, network: NetworkRef) -> Answer<()> {
-        self.answer(format!("delete_network {network}"), ()).await
+    async fn delete_network(&self, network: NetworkRef, held: HeldByEngine) -> Answer<()> {
+        self.answer(format!("delete_network {network} {held:?}"), ()).await
     }
     async fn endpoints(
         &self,

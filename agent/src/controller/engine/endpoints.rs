@@ -82,6 +82,7 @@ impl Controller {
             return Err(ControlError::unavailable("this node is leaving its cluster")
                 .with_hint("start the container on another node"));
         }
+        self.check_thawed(definition).await?;
         let claims = self.claims_of(definition, &wanted).await?;
         let made = self.make_claimed(definition, &claims, wanted).await;
         if made.is_err() {

@@ -3,7 +3,7 @@
 use weft_api::control::ControlError;
 use weft_api::{Definition, NetworkId, NodeId, Space, Write};
 
-use crate::control::Answer;
+use crate::control::{Answer, NetworkRef};
 use crate::controller::Controller;
 use crate::controller::inventory::{AttachedFor, Hold};
 
@@ -77,6 +77,24 @@ impl Controller {
         self.inventory().remove_hold(engine_network);
         self.stop_using_with(network, definition.as_ref()).await;
         Ok(Some(network))
+    }
+
+    /// Ends this host's holds of a network that no endpoint uses here: its engine forgot them, or
+    /// could not tell of their end.
+    pub(in crate::controller) async fn forget_holds(&self, network: &NetworkRef) -> Answer<()> {
+        let definition = self.definition(network).await?;
+        if self.inventory().of(definition.id).next().is_some() {
+            // The deletion is refused for them, in its own words.
+            return Ok(());
+        }
+        let of = |hold: &&Hold| hold.network == definition.id;
+        let engines: Vec<String> =
+            self.inventory().holds().filter(of).map(|hold| hold.engine_network.clone()).collect();
+        for engine_network in engines {
+            tracing::warn!(network = %definition.id, engine_network, "the engine's part is ended");
+            self.release_hold(&engine_network).await?;
+        }
+        Ok(())
     }
 
     /// Takes up the holds of an earlier start.

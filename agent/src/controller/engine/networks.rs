@@ -27,11 +27,14 @@ impl Controller {
         self.node(move |node, _| node.db().definition_by_name(&name).cloned()).await
     }
 
-    /// Finds the network that has exactly this subnet.
+    /// Finds the network that has exactly this subnet. Two have it where two halves of the cluster
+    /// met: then the one that this host's engine has goes first.
     pub(crate) async fn definition_with(&self, pool: IpNetwork) -> Answer<Option<Definition>> {
+        let held: Vec<NetworkId> = self.inventory().holds().map(|hold| hold.network).collect();
         self.node(move |node, _| {
             let has = |d: &&Definition| d.subnets.iter().any(|subnet| subnet.pool == pool);
-            node.db().definitions().find(has).cloned()
+            let definitions = node.db().definitions().filter(has);
+            definitions.max_by_key(|definition| held.contains(&definition.id)).cloned()
         })
         .await
     }
@@ -135,6 +138,37 @@ impl Controller {
             }
             Err(error) => Err(super::super::ipam_error(crate::ipam_driver::ipam_error(error))),
         }
+    }
+
+    /// Lists the addresses of a pool that are held for a purpose.
+    pub(crate) async fn held_for(
+        &self,
+        network: NetworkId,
+        pool: IpNetwork,
+        purpose: &Purpose,
+    ) -> Answer<Vec<std::net::IpAddr>> {
+        let held = self.allocations(network, pool).await?;
+        Ok(held.into_iter().filter(|(_, one)| one == purpose).map(|(address, _)| address).collect())
+    }
+
+    /// Lists the addresses of a pool that are set aside, each under its own text.
+    pub(crate) async fn set_aside(
+        &self,
+        network: NetworkId,
+        pool: IpNetwork,
+    ) -> Answer<Vec<std::net::IpAddr>> {
+        let held = self.allocations(network, pool).await?;
+        let own_text = |(address, purpose): &(std::net::IpAddr, Purpose)| matches!(purpose, Purpose::Auxiliary(text) if *text == address.to_string());
+        Ok(held.into_iter().filter(own_text).map(|(address, _)| address).collect())
+    }
+
+    async fn allocations(
+        &self,
+        network: NetworkId,
+        pool: IpNetwork,
+    ) -> Answer<Vec<(std::net::IpAddr, Purpose)>> {
+        let space = Space::Subnet { network, pool };
+        self.node(move |node, _| node.ipam().allocations(space)).await
     }
 
     /// Releases an address that no endpoint has, if it is held for this purpose.

@@ -26,7 +26,8 @@ pub(super) fn target(op: &KernelOp) -> Option<(&str, &str)> {
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::EnsurePublished { .. }
         | KernelOp::RemovePublished { .. }
-        | KernelOp::RemoveLink { .. } => None,
+        | KernelOp::RemoveLink { .. }
+        | KernelOp::Announce { .. } => None,
     }
 }
 
@@ -46,7 +47,8 @@ fn request(op: &KernelOp, index: u32) -> Option<Request<RouteNetlinkMessage>> {
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::EnsurePublished { .. }
         | KernelOp::RemovePublished { .. }
-        | KernelOp::RemoveLink { .. } => None,
+        | KernelOp::RemoveLink { .. }
+        | KernelOp::Announce { .. } => None,
     }
 }
 
@@ -78,7 +80,8 @@ fn describe(op: &KernelOp) -> String {
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::EnsurePublished { .. }
         | KernelOp::RemovePublished { .. }
-        | KernelOp::RemoveLink { .. } => "change an entry".to_owned(),
+        | KernelOp::RemoveLink { .. }
+        | KernelOp::Announce { .. } => "change an entry".to_owned(),
     }
 }
 

@@ -103,6 +103,12 @@ struct Claim {
     record: PeerRecord,
 }
 
+impl Claim {
+    fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.record.v4.iter().chain(&self.record.v6).map(|a| a.ip())
+    }
+}
+
 impl Model {
     /// Has an action planned and carried out.
     fn act(&mut self, planner: &mut Planner, kernel: &mut FakeKernel, action: &Action) {
@@ -213,6 +219,26 @@ impl Model {
             Action::Forget { network, endpoint } => {
                 delete(planner, *network, *endpoint);
                 self.records.remove(&(*network, *endpoint));
+            }
+        }
+    }
+
+    /// Endpoints that remember a MAC of another one remember the one it has now. Then all of them
+    /// speak to all of their segment.
+    fn check_memories(&self, kernel: &mut FakeKernel) {
+        for network in [1, 2] {
+            let namespace = names::namespace(nid(network));
+            let claims = self.claims(network);
+            let claims: Vec<&Claim> = claims.iter().collect();
+            for own in claims.iter().filter(|c| c.here) {
+                let port = names::port(eid(own.endpoint));
+                let others = claims.iter().filter(|c| c.vni == own.vni);
+                for ip in others.flat_map(|c| c.ips()).filter(|ip| !own.ips().any(|o| o == *ip)) {
+                    let mac = winner(claims.iter().filter(|c| c.ips().any(|i| i == ip))).record.mac;
+                    let remembered = kernel.remembers(&namespace, &port, ip);
+                    assert!(remembered.is_none_or(|m| m == mac), "{ip} in {network} of {port}");
+                    kernel.remember(&namespace, &port, &Neighbour { ip, mac });
+                }
             }
         }
     }
@@ -413,6 +439,7 @@ proptest! {
             let observed = kernel.observe();
             prop_assert_eq!(&observed, &model.expected(), "after {:?}", action);
             prop_assert_eq!(planner.vanished(&observed), vec![], "after {:?}", action);
+            model.check_memories(&mut kernel);
             let repair = planner.reconcile(&observed, Knowledge::Complete);
             prop_assert_eq!(repair, Repair::default(), "after {:?}", action);
         }

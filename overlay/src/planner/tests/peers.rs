@@ -35,6 +35,7 @@ fn a_peer_that_changes_its_mac_has_the_new_entry_before_the_old_one_goes() {
             set_fdb(mac(6), "192.0.2.5"),
             set_neighbour("10.1.0.5", mac(6)),
             remove_fdb(mac(5), "192.0.2.5"),
+            announce(&[1], "10.1.0.5", mac(6)),
         ]
     );
 }
@@ -81,7 +82,11 @@ fn the_lower_stamp_is_programmed_and_the_other_reported() {
     set(&mut planner, 1, 6, &record("10.1.0.5/24", mac(6), "192.0.2.6", 3));
     assert_eq!(
         drain(&mut planner),
-        [set_fdb(mac(6), "192.0.2.6"), set_neighbour("10.1.0.5", mac(6))]
+        [
+            set_fdb(mac(6), "192.0.2.6"),
+            set_neighbour("10.1.0.5", mac(6)),
+            announce(&[1], "10.1.0.5", mac(6)),
+        ]
     );
     let claimant =
         |n, lamport, vtep| Claimant { stamp: stamp(lamport), endpoint: eid(n), vtep: ip(vtep) };
@@ -116,7 +121,11 @@ fn an_own_endpoint_with_the_lower_stamp_keeps_its_address_and_with_the_higher_lo
     set(&mut planner, 1, 5, &record("10.1.0.11/24", mac(5), "192.0.2.5", 99));
     assert_eq!(drain(&mut planner), [set_fdb(mac(5), "192.0.2.5")], "its mac, not its address");
     set(&mut planner, 1, 5, &record("10.1.0.11/24", mac(5), "192.0.2.5", 2));
-    assert_eq!(drain(&mut planner), [set_neighbour("10.1.0.11", mac(5))]);
+    assert_eq!(
+        drain(&mut planner),
+        [set_neighbour("10.1.0.11", mac(5)), announce(&[], "10.1.0.11", mac(5))],
+        "not to whom it was taken from"
+    );
     assert_eq!(planner.conflicts().len(), 1);
 }
 

@@ -6,6 +6,7 @@
 mod addresses;
 mod attach;
 mod bed;
+mod docker;
 mod entries;
 mod idle;
 mod kernel_watch;
@@ -27,7 +28,7 @@ use table::{Row, Table};
 const PART_MAX: Duration = Duration::from_secs(150);
 
 const USAGE: &str = "usage: bench --weft PROGRAM [--markdown FILE] [--only PART]...
-parts: entries attach peers addresses throughput idle";
+parts: entries attach peers addresses throughput idle docker";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -37,16 +38,18 @@ enum Part {
     Addresses,
     Throughput,
     Idle,
+    Docker,
 }
 
 /// In the order of the table.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("entries", Part::Entries),
     ("attach", Part::Attach),
     ("peers", Part::Peers),
     ("addresses", Part::Addresses),
     ("throughput", Part::Throughput),
     ("idle", Part::Idle),
+    ("docker", Part::Docker),
 ];
 
 struct Arguments {
@@ -155,5 +158,6 @@ async fn one(part: Part, beds: Beds) -> anyhow::Result<Vec<Row>> {
         Part::Addresses => addresses::measure(&beds).await,
         Part::Throughput => throughput::measure(&beds).await,
         Part::Idle => idle::measure(&beds).await,
+        Part::Docker => docker::measure().await,
     }
 }
