@@ -347,6 +347,92 @@ pub enum Error {
         /// Why.
         cause: Box<Error>,
     },
+
+    /// The pod layer has no network to put a pod on. The provider's, who has not written a
+    /// configuration yet, or one that cannot be used.
+    #[error(
+        "no CNI configuration file in {dir}. Has your network provider started?{}",
+        listed(skipped)
+    )]
+    NoDefaultNetwork {
+        /// The directory of configurations.
+        dir: PathBuf,
+        /// The files in it that cannot be used, each with the reason.
+        skipped: Vec<String>,
+    },
+    /// A pod asks for a network nobody configured. Nothing ran.
+    #[error("network {0:?} is not configured")]
+    UnknownNetwork(String),
+    /// A pod asks for one interface name twice. Nothing ran.
+    #[error("interface {0:?} is asked for twice")]
+    DuplicateInterface(String),
+    /// The pod has an interface of that name already. Nothing ran.
+    #[error("interface {if_name:?} exists already in {netns}")]
+    InterfaceExists {
+        /// The interface.
+        if_name: String,
+        /// The pod's network namespace.
+        netns: PathBuf,
+    },
+    /// The pod has no interface of that name.
+    #[error("no interface {if_name:?} in {netns}")]
+    NoInterface {
+        /// The interface.
+        if_name: String,
+        /// The pod's network namespace.
+        netns: PathBuf,
+    },
+    /// The interface is there and has no address others could reach.
+    #[error("interface {if_name:?} in {netns} has no address")]
+    NoAddress {
+        /// The interface.
+        if_name: String,
+        /// The pod's network namespace.
+        netns: PathBuf,
+    },
+    /// The pod's loopback interface is not as it was left.
+    #[error("loopback interface in {netns}: {reason}")]
+    Loopback {
+        /// The pod's network namespace.
+        netns: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The pod's network namespace cannot be entered or looked at.
+    #[error("network namespace {netns}: {cause}")]
+    Namespace {
+        /// The pod's network namespace.
+        netns: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// What is asked for a pod cannot be passed to plugins. Nothing ran.
+    #[error("{what} {value:?} cannot be used")]
+    PodArgument {
+        /// What it is.
+        what: &'static str,
+        /// As it was given.
+        value: String,
+    },
+    /// A network of a pod could not be attached, and the networks before it were detached again.
+    #[error("failed to set up pod network {network:?}: {cause}{}", undone(undo))]
+    SetUpPod {
+        /// The network.
+        network: String,
+        /// Why.
+        cause: Box<Error>,
+        /// What could not be undone; of these something may be left.
+        undo: Vec<Error>,
+    },
+    /// Some networks of a pod could not be detached; the others were.
+    #[error("failed to tear down pod networks: {}", joined(.0, "; "))]
+    TearDownPod(Vec<Error>),
+    /// The directories cannot be watched.
+    #[error("cannot watch for configurations: {0}")]
+    Watch(io::Error),
+    /// The pod layer was shut down.
+    #[error("the pod layer is shut down")]
+    ShutDown,
 }
 
 impl Error {
@@ -365,18 +451,39 @@ impl Error {
             | Error::SetCachedResult { cause, .. }
             | Error::GetCachedResult { cause, .. }
             | Error::ConvertCached { cause, .. }
+            | Error::SetUpPod { cause, .. }
             | Error::ParsePluginConf { cause, .. } => cause.plugin_error(),
-            Error::Validation(errors) | Error::Gc(errors) => {
+            Error::Validation(errors) | Error::Gc(errors) | Error::TearDownPod(errors) => {
                 errors.iter().find_map(Error::plugin_error)
             }
             _ => None,
         }
     }
 
+    /// Whether ADD was refused before any plugin ran, so that there is nothing to undo.
+    pub(crate) fn is_before_plugins(&self) -> bool {
+        if let Error::InChain { cause, .. } = self {
+            return cause.is_before_plugins();
+        }
+        matches!(self, Error::Invalid(_) | Error::NoPlugins)
+    }
+
     /// The specification's code of [`Error::plugin_error`].
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         self.plugin_error().map(|error| error.code)
+    }
+}
+
+fn listed(skipped: &[String]) -> String {
+    if skipped.is_empty() { String::new() } else { format!(" Not usable: {}", skipped.join("; ")) }
+}
+
+fn undone(undo: &[Error]) -> String {
+    if undo.is_empty() {
+        String::new()
+    } else {
+        format!("; undoing it failed too: {}", joined(undo, "; "))
     }
 }
 

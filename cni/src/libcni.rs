@@ -44,6 +44,7 @@ mod cni;
 mod conf;
 mod conf_list;
 mod gc;
+mod go_json;
 mod runtime;
 
 pub use cni::{BadCache, Cni, CniConfig, StaleConfig};

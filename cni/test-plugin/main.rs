@@ -6,17 +6,23 @@
 //! - `sleep` sleeps for a minute, whatever it is asked.
 //! - `delegator` hands every call on to the plugin `ipam.type` of the configuration names.
 //! - `ancient` is a plugin from before VERSION, and speaks 0.1.0.
+//! - `churn` is no plugin but a runtime: it attaches and detaches for ever, with the cache in the
+//!   directory of its first argument, and plugins that do nothing.
 
 #![expect(clippy::print_stdout, reason = "a plugin answers on its standard output")]
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cni::invoke::blocking::{
     Exec, RawExec, delegate_add, delegate_check, delegate_del, delegate_gc, delegate_status,
 };
+use cni::libcni::blocking::{Cni, CniConfig};
+use cni::libcni::{RuntimeConf, conf_list_from_bytes};
 use cni::skel::{CmdArgs, Failure, Plugin, Process, Reply, dispatch};
 use cni::types::{CniResult, Code, NetConf, PluginError};
 use cni::version::{PluginInfo, parse_prev_result};
@@ -30,9 +36,39 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("ancient") => ancient(),
+        Some("churn") => churn(&std::env::args().nth(1).unwrap_or_default()),
         Some("delegator") => cni::skel::plugin_main(&Delegator),
         _ => noop(),
     }
+}
+
+/// Answers for plugins that do nothing.
+struct Idle;
+
+impl Exec for Idle {
+    fn exec_plugin(&self, _: cni::invoke::Call<'_>) -> Result<Vec<u8>, cni::Error> {
+        Ok(br#"{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}"#.to_vec())
+    }
+
+    fn find_in_path(&self, plugin: &str, _: &[PathBuf]) -> Result<PathBuf, cni::Error> {
+        Ok(plugin.into())
+    }
+}
+
+fn churn(cache: &str) -> ExitCode {
+    let list = br#"{"cniVersion":"1.0.0","name":"churn","plugins":[{"type":"idle"}]}"#;
+    let Ok(list) = conf_list_from_bytes(list) else { return ExitCode::FAILURE };
+    let runtime = CniConfig::with_cache_dir(Vec::new(), cache, Some(Arc::new(Idle)));
+    for round in 0_u32.. {
+        let rt = RuntimeConf::new(format!("id-{}", round % 7), "/some/netns", "eth0");
+        let added = runtime.add_network_list(&list, &rt);
+        let deleted = if round % 3 == 0 { runtime.del_network_list(&list, &rt) } else { Ok(()) };
+        if let Err(error) = added.map(drop).and(deleted) {
+            let _unread = writeln!(io::stderr(), "{error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn ancient() -> ExitCode {

@@ -1,6 +1,7 @@
 //! Running plugins without an asynchronous runtime.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Child, Command, Output, Stdio};
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::outcome::{BUSY_TRIES, StderrSink, judge};
+use super::outcome::{BUSY_TRIES, StderrSink, judge, kill_group};
 use super::{BoxFuture, Call, CniArgs};
 use crate::error::Error;
 use crate::types::CniResult;
@@ -191,9 +192,8 @@ impl Exec for RawExec {
         if let Ok(Some(output)) = output {
             return judge(output, &self.stderr);
         }
-        // Too late, or a broken pipe: the plugin must not go on behind our back. A kill fails
-        // only where it has ended by itself.
-        let _ended = child.kill();
+        // Too late, or a broken pipe: the plugin must not go on.
+        kill_group(child.id());
         child.wait().map_err(execute)?;
         match (output, self.timeout) {
             (Err(cause), _) => Err(execute(cause)),
@@ -208,6 +208,7 @@ impl Exec for RawExec {
 fn spawn(call: Call<'_>) -> io::Result<Child> {
     let mut command = Command::new(call.path);
     command
+        .process_group(0)
         .env_clear()
         .envs(call.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
@@ -258,10 +259,8 @@ fn collect(
     }
 }
 
-/// Reads a pipe to its end on a thread of its own.
-///
-/// The thread outlives a plugin that was killed if a child of the plugin holds the pipe; it
-/// ends with that child.
+/// Reads a pipe to its end on a thread of its own, which ends with the last process that has
+/// the pipe.
 fn drain(mut pipe: impl Read + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

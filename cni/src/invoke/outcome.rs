@@ -5,6 +5,9 @@ use std::io::Write;
 use std::process::{ExitStatus, Output};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
 use crate::error::Error;
 use crate::types::{PluginError, fold_keys};
 
@@ -45,6 +48,15 @@ impl StderrSink {
             }
         };
     }
+}
+
+/// Ends a plugin and all it started, as the plugin it takes addresses from: what went on behind
+/// our back would undo the DEL that comes next. A plugin is the first of its process group, and
+/// `id` is not anybody else's while it has not been waited for.
+pub(super) fn kill_group(id: u32) {
+    let Ok(id) = i32::try_from(id) else { return };
+    // One that has ended by itself is ended.
+    let _ended = killpg(Pid::from_raw(id), Signal::SIGKILL);
 }
 
 /// The output of a plugin that succeeded, or the error of one that did not.

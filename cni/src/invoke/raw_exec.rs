@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use super::outcome::{BUSY_TRIES, StderrSink, judge};
+use super::outcome::{BUSY_TRIES, StderrSink, judge, kill_group};
 use super::{BoxFuture, Call, Exec};
 use crate::error::Error;
 
@@ -37,8 +37,21 @@ impl Exec for RawExec {
     }
 }
 
+/// A plugin that runs, and ends with all it started when this is dropped before it was waited
+/// for.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(id) = self.0.id() {
+            kill_group(id);
+        }
+    }
+}
+
 async fn run(call: Call<'_>) -> io::Result<Output> {
-    let mut child = spawn(call).await?;
+    let mut running = Running(spawn(call).await?);
+    let child = &mut running.0;
     let stdin = child.stdin.take();
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -70,6 +83,7 @@ async fn run(call: Call<'_>) -> io::Result<Output> {
 async fn spawn(call: Call<'_>) -> io::Result<Child> {
     let mut command = Command::new(call.path);
     command
+        .process_group(0)
         .env_clear()
         .envs(call.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())

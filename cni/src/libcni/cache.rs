@@ -6,12 +6,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::base64;
 use super::{CNI_CACHE_V1, NetworkAttachment, RuntimeConf};
+use super::{base64, go_json};
 use crate::error::Error;
 use crate::types::{CniResult, fold_keys};
 
@@ -124,16 +125,15 @@ impl Cache {
             capability_args: rt.capability_args.clone(),
             result,
         };
-        let bytes = serde_json::to_vec(&entry).map_err(Error::CacheEncode)?;
+        let bytes = go_json::to_vec(&entry).map_err(Error::CacheEncode)?;
         self.write(&file, &bytes).map_err(|cause| Error::CacheIo { path: file, cause })
     }
 
     /// Writes a file as a whole or not at all, power loss included.
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.results)?;
-        // Without a hyphen, for Go finds a container's entries by `-<container>-`.
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".new.{}.{number}", std::process::id());
+        let name = format!("{UNFINISHED}{}.{number}", std::process::id());
         let temporary = self.results.join(name);
         let written = write_synced(&temporary, bytes)
             .and_then(|()| fs::rename(&temporary, file))
@@ -153,6 +153,19 @@ impl Cache {
                 Err(Error::CacheIo { path: file, cause })
             }
             Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Removes what writers left that were killed. They hold nothing that counts, so what
+    /// cannot be removed is no failure.
+    pub(super) fn sweep(&self) {
+        for entry in fs::read_dir(&self.results).into_iter().flatten().flatten() {
+            let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+            let written = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = written.ok().and_then(|written| written.elapsed().ok());
+            if is_unfinished && age.is_some_and(|age| age > ABANDONED_AFTER) {
+                let _kept = fs::remove_file(entry.path());
+            }
         }
     }
 
@@ -215,7 +228,7 @@ impl Cache {
         let mut names = Vec::new();
         for entry in entries {
             let name = entry.map_err(failed)?.file_name();
-            let unfinished = name.to_string_lossy().starts_with(".new.");
+            let unfinished = name.to_string_lossy().starts_with(UNFINISHED);
             if !unfinished && may_hold(&name.to_string_lossy(), container_id) {
                 names.push(name);
             }
@@ -231,6 +244,13 @@ impl Cache {
             .collect())
     }
 }
+
+/// How files are called that are being written. Without a hyphen, for Go finds the entries of a
+/// container by `-<container>-`.
+const UNFINISHED: &str = ".new.";
+
+/// How old a file must be to be none that is still being written.
+const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 /// Whether a file of this name may be an entry of the container.
 fn may_hold(name: &str, container_id: Option<&str>) -> bool {

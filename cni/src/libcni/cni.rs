@@ -261,7 +261,7 @@ impl CniConfig {
         let cause = match self.add_list(list, rt).await {
             Ok(result) => return Ok(result),
             // Nothing ran, and DEL would only fail for the same reason.
-            Err(error @ (Error::Invalid(_) | Error::NoPlugins)) => return Err(error),
+            Err(error) if error.is_before_plugins() => return Err(error),
             Err(error) => error,
         };
         match self.del_list(list, rt).await {

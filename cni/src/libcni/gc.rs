@@ -22,6 +22,7 @@ impl CniConfig {
             return Ok(());
         }
         let mut errors = Vec::new();
+        self.cache(None).sweep();
         if let Some(args) = args {
             match self.cache(None).attachments(None) {
                 Ok(cached) => errors.extend(self.delete_stale(list, args, &cached).await),

@@ -4,10 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use cni::Error;
-use cni::libcni::{Cni, CniConfig, NetworkConfig, RuntimeConf};
+use cni::invoke::Call;
+use cni::invoke::blocking::Exec;
+use cni::libcni::{Cni, CniConfig, NetworkConfig, RuntimeConf, conf_list_from_bytes};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, conf, entry, pod, result};
+use crate::bench::{Bench, PLUGIN, conf, entry, list, pod, result};
 
 /// A network whose plugin answers with a literal result.
 fn network(bench: &Bench) -> NetworkConfig {
@@ -52,6 +54,64 @@ async fn entry_is_byte_for_byte_what_go_writes() {
     assert_eq!(fs::metadata(results).unwrap().permissions().mode() & 0o777, 0o700);
     // No half-written file stays beside it.
     assert_eq!(fs::read_dir(results).unwrap().count(), 1);
+}
+
+/// What libcni 1.1.2 of Go, as packaged, wrote for the calls of the test below. It knows no
+/// `netns` yet.
+const RECORDED: &str = concat!(
+    r#"{"kind":"cniCacheV1","containerId":"id1","config":"eyJjbmlWZXJzaW9uIjoiMS4wLjAiLCJuYW1"#,
+    r#"lIjoibmV0IiwicGx1Z2lucyI6W3sidHlwZSI6Im5vb3AiLCJ4IjoiPMOpPiJ9XX0=","ifName":"eth0","#,
+    r#""networkName":"net","cniArgs":[["A","\u003c\u0026\u003e"],["B","\u2028é\u0001"]],"#,
+    r#""capabilityArgs":{"a\u0026b":{"a":[true,null,"x"],"z":1},"mac":"c2:11:22:33:44:55"},"#,
+    r#""result":{"cniVersion":"1.0.0","dns":{"domain":"x","nameservers":["1.1.1.1"]},"#,
+    r#""interfaces":[{"mac":"c2:11:22:33:44:55","name":"eth0","sandbox":"/x\u0026y"}],"#,
+    r#""ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1","interface":0},"#,
+    r#"{"address":"fd00::3/64"}],"routes":[{"dst":"0.0.0.0/0","gw":"10.1.2.1"},{"dst":"::/0"}]}}"#
+);
+
+/// Answers as the plugin did that was recorded.
+struct Answer;
+
+impl Exec for Answer {
+    fn exec_plugin(&self, _: Call<'_>) -> Result<Vec<u8>, Error> {
+        let result = json!({
+            "cniVersion": "1.0.0",
+            "interfaces": [{"name": "eth0", "mac": "c2:11:22:33:44:55", "sandbox": "/x&y"}],
+            "ips": [
+                {"interface": 0, "address": "10.1.2.3/24", "gateway": "10.1.2.1"},
+                {"address": "fd00::3/64"},
+            ],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.2.1"}, {"dst": "::/0"}],
+            "dns": {"nameservers": ["1.1.1.1"], "domain": "x"},
+        });
+        Ok(result.to_string().into_bytes())
+    }
+}
+
+#[test]
+fn entry_recorded_of_go_is_read_and_written_to_the_byte() {
+    use cni::libcni::blocking::{Cni, CniConfig};
+
+    let bench = Bench::new();
+    let conf = r#"{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"noop","x":"<é>"}]}"#;
+    let chain = conf_list_from_bytes(conf.as_bytes()).unwrap();
+    let mut rt = RuntimeConf::new("id1", "", "eth0");
+    rt.args = vec![("A".into(), "<&>".into()), ("B".into(), "\u{2028}é\u{1}".into())];
+    rt.capability_args.insert("mac".into(), json!("c2:11:22:33:44:55"));
+    rt.capability_args.insert("a&b".into(), json!({"z": 1, "a": [true, null, "x"]}));
+    let cni = CniConfig::with_cache_dir(
+        vec![bench.bin()],
+        bench.path("cache"),
+        Some(std::sync::Arc::new(Answer)),
+    );
+    let result = cni.add_network_list(&chain, &rt).unwrap();
+    assert_eq!(fs::read_to_string(bench.cache_file("net", &rt)).unwrap(), RECORDED);
+
+    bench.plant("net", &rt, RECORDED);
+    let bare = RuntimeConf::new("id1", "", "eth0");
+    let cached = cni.get_network_list_cached_config(&chain, &bare).unwrap();
+    assert_eq!(cached, Some((conf.as_bytes().to_vec(), rt)));
+    assert_eq!(cni.get_network_list_cached_result(&chain, &bare).unwrap(), Some(result));
 }
 
 #[tokio::test]
@@ -182,6 +242,34 @@ async fn names_never_lead_out_of_the_directory() {
         assert!(bench.cni.del_network(&network, &rt).await.is_err());
     }
     assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
+}
+
+#[test]
+fn entries_of_a_runtime_that_is_killed_while_writing_are_whole() {
+    let bench = Bench::new();
+    let cache = bench.path("cache");
+    let churn = bench.bin().join("churn");
+    std::os::unix::fs::symlink(PLUGIN, &churn).unwrap();
+    let chain = list(&json!({
+        "cniVersion": "1.0.0", "name": "churn", "plugins": [{"type": "noop"}]
+    }));
+    let mut seen = 0;
+    for round in 0..20 {
+        let mut runtime = std::process::Command::new(&churn).arg(&cache).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5 + 3 * round));
+        assert_eq!(runtime.try_wait().unwrap(), None, "it goes on until it is killed");
+        runtime.kill().unwrap();
+        runtime.wait().unwrap();
+        for number in 0..7 {
+            let rt = named(&format!("id-{number}"), "eth0");
+            // A missing one is none; half of one would be an error.
+            let config = bench.cni.get_network_list_cached_config(&chain, &rt).unwrap();
+            let result = bench.cni.get_network_list_cached_result(&chain, &rt).unwrap();
+            assert_eq!(config.is_some(), result.is_some());
+            seen += usize::from(config.is_some());
+        }
+    }
+    assert!(seen > 0);
 }
 
 #[tokio::test]

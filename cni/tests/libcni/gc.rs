@@ -150,3 +150,21 @@ async fn stale_attachment_can_be_deleted_by_the_configuration_it_was_made_with()
     assert!(matches!(&error, Error::Gc(errors) if errors.len() == 1), "{error}");
     assert_eq!(since_add(&bench), pairs(&[("DEL", "eth0")]));
 }
+
+#[tokio::test]
+async fn files_that_killed_writers_left_are_removed_and_those_of_today_kept() {
+    let bench = Bench::new();
+    let network = network(&bench, "1.1.0");
+    bench.cni.add_network_list(&network, &pod()).await.unwrap();
+    let entry = bench.cache_file("some-list", &pod());
+    let results = entry.parent().unwrap();
+    let (old, new) = (results.join(".new.1.0"), results.join(".new.1.1"));
+    let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
+    for file in [&old, &new, &entry] {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        file.set_modified(yesterday).unwrap();
+    }
+    std::fs::write(&new, "half").unwrap();
+    bench.cni.gc_network_list(&network, Some(&sparing(&["eth0"]))).await.unwrap();
+    assert_eq!([exists(&old), exists(&new), exists(&entry)], [false, true, true]);
+}

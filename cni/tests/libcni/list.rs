@@ -123,6 +123,9 @@ async fn names_that_break_the_rules_are_refused_before_any_plugin_runs() {
         let error = bench.cni.add_network_list(list, rt).await.unwrap_err();
         assert!(error.to_string().contains(msg), "{error}");
         assert!(error.plugin_error().is_some());
+        // Nothing was done, so nothing is undone: DEL checks no name.
+        let error = bench.cni.add_or_rollback(list, rt).await.unwrap_err();
+        assert!(error.to_string().contains(msg), "{error}");
     };
     let mut rt = good.clone();
     rt.container_id = "some-%%container-id".into();

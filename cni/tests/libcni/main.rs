@@ -13,5 +13,6 @@ mod hostile;
 mod invoke;
 mod list;
 mod noop;
+mod property;
 mod single;
 mod timeout;

@@ -1,5 +1,8 @@
 //! A plugin that does not end.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +14,8 @@ use serde_json::json;
 use crate::bench::{Bench, conf, list, pod};
 
 const LIMIT: Duration = Duration::from_millis(150);
+/// Long enough for a shell to have started another program.
+const SOON: Duration = Duration::from_secs(2);
 
 fn hasty(bench: &Bench) -> CniConfig {
     let exec: Arc<dyn Exec> = Arc::new(RawExec { timeout: Some(LIMIT), ..RawExec::default() });
@@ -44,6 +49,53 @@ async fn every_call_ends_with_the_plugin_killed() {
     killed(&cni.get_status_network_list(&chain).await.unwrap_err());
     killed(&cni.gc_network_list(&chain, None).await.unwrap_err());
     assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+/// A plugin that starts another one, waits for it, and is noisy about neither.
+fn with_a_child(bench: &Bench) -> PathBuf {
+    let (script, pid) = (bench.bin().join("parent"), bench.path("pid"));
+    let text =
+        format!("#!/bin/sh\nsleep 60 &\necho $! > {0}.new\nmv {0}.new {0}\nwait\n", pid.display());
+    fs::write(&script, text).expect("writable");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("writable");
+    pid
+}
+
+/// Waits until a process is no more; one that nobody has waited for yet counts as none.
+fn is_ended(pid: &Path) {
+    let pid = fs::read_to_string(pid).expect("it was started");
+    let status = PathBuf::from(format!("/proc/{}/status", pid.trim()));
+    let began = Instant::now();
+    while fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ")) {
+        assert!(began.elapsed() < Duration::from_secs(20), "it goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn what_a_plugin_started_ends_with_it() {
+    let bench = Bench::new();
+    let single = conf(&json!({"name": "apitest", "cniVersion": "1.1.0", "type": "parent"}));
+    let rt = pod();
+
+    let pid = with_a_child(&bench);
+    {
+        let mut call = bench.cni.add_network(&single, &rt);
+        while !pid.exists() {
+            assert!(tokio::time::timeout(Duration::from_millis(5), &mut call).await.is_err());
+        }
+    }
+    is_ended(&pid);
+
+    fs::remove_file(&pid).unwrap();
+    let exec = cni::invoke::blocking::RawExec { timeout: Some(SOON), ..Default::default() };
+    let cni = blocking::CniConfig::with_cache_dir(
+        vec![bench.bin()],
+        bench.path("c"),
+        Some(Arc::new(exec)),
+    );
+    killed(&blocking::Cni::add_network(&cni, &single, &rt).unwrap_err());
+    is_ended(&pid);
 }
 
 #[tokio::test]
