@@ -1,6 +1,5 @@
 //! What only engines in a Swarm ask: networks of the whole Swarm, and who else is there.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weft_api::Definition;
@@ -10,16 +9,14 @@ use weft_api::plugin::network::{
     AllocateNetworkRequest, AllocateNetworkResponse, DiscoveryNotification, NetworkRequest,
 };
 
-use super::agreement::{Described, vnis_of};
+use super::agreement::{Described, swarms_id, vnis_of};
 use super::books::{Insist, Origin};
-use super::networks::own_name;
+use super::networks::{not_anothers, own_name};
 use super::settings::{CLUSTER_NETWORK, Settings};
 use super::{Plugin, checked_id};
 use crate::control::Answer;
 use crate::overlay_driver::options::VXLAN_IDS;
 
-/// Marks a network of a Swarm, with the Swarm's id of it.
-const SWARM_NETWORK: &str = "weft.swarm.network";
 /// The only news engines tell remote drivers: a node came or went.
 const NODE: i64 = 1;
 
@@ -58,10 +55,12 @@ impl Plugin {
     async fn swarms_network(&self, id: &str, described: &Described) -> Answer<Definition> {
         let known = described.settings.cluster_network;
         let definitions = self.controller.definitions().await?;
-        let standing = definitions.into_iter().find(|definition| {
-            Some(definition.id) == known
-                || definition.options.get(SWARM_NETWORK).is_some_and(|of| of == id)
-        });
+        let standing = definitions
+            .into_iter()
+            .find(|definition| Some(definition.id) == known || swarms_id(definition) == Some(id));
+        if let Some(definition) = &standing {
+            not_anothers(definition, Some(id))?;
+        }
         if let Some(definition) = standing
             && described.contradictions(&definition).is_empty()
         {
@@ -76,26 +75,21 @@ impl Plugin {
             });
         let name =
             reserved.or_else(|| described.settings.network.clone()).unwrap_or_else(|| own_name(id));
-        let mark = BTreeMap::from([(SWARM_NETWORK.to_owned(), id.to_owned())]);
         // What the last leader was answered says which VNI it was; VNIs are never used again.
         let mut described = described.clone();
         if known.is_some() {
             described.settings.vnis = None;
         }
-        self.get_or_make(&name, &described, mark).await
+        self.get_or_make(&name, &described, Some(id)).await
     }
 
     /// The Swarm deleted the network: nobody may use it any more, and soon nobody does.
     pub(super) async fn free_network(&self, request: NetworkRequest) -> Answer<()> {
         let id = checked_id("NetworkID", &request.network_id)?;
         let definitions = self.controller.definitions().await?;
-        let of_swarm = definitions.into_iter().find(|definition| {
-            definition.options.get(SWARM_NETWORK).is_some_and(|network| network == id)
-        });
-        match of_swarm {
-            Some(definition) => self.retire(definition.id, Insist::Always).await,
-            None => Ok(()),
-        }
+        let of_swarm = definitions.into_iter().find(|definition| swarms_id(definition) == Some(id));
+        let Some(definition) = of_swarm else { return Ok(()) };
+        self.retire(definition.id, Insist::Always).await
     }
 
     pub(super) fn discover_new(&self, news: &DiscoveryNotification) -> Answer<()> {
