@@ -2,16 +2,19 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use weft_api::Definition;
 use weft_api::control::ControlError;
 use weft_api::driver::Scope;
 use weft_api::plugin::network::{
     AllocateNetworkRequest, AllocateNetworkResponse, DiscoveryNotification, NetworkRequest,
 };
+use weft_ipam::{Purpose, Want};
 
 use super::agreement::{Described, swarms_id, vnis_of};
 use super::books::{Insist, Origin};
 use super::networks::{not_anothers, own_name};
+use super::pool_id::PoolId;
 use super::settings::{CLUSTER_NETWORK, Settings};
 use super::{Plugin, checked_id};
 use crate::control::Answer;
@@ -43,6 +46,8 @@ impl Plugin {
         }
         let described = Described { data, settings: Settings::of_driver(&request.options)? };
         let definition = self.swarms_network(id, &described).await?;
+        // Whoever leads now asks for all there is once more.
+        self.forget_granted(&definition);
         for pool in described.data.iter().filter_map(|data| data.pool) {
             self.end_reservation(pool).await?;
         }
@@ -89,7 +94,41 @@ impl Plugin {
         let definitions = self.controller.definitions().await?;
         let of_swarm = definitions.into_iter().find(|definition| swarms_id(definition) == Some(id));
         let Some(definition) = of_swarm else { return Ok(()) };
+        self.forget_granted(&definition);
         self.retire(definition.id, Insist::Always).await
+    }
+
+    /// Allocates what a leader asks for tasks and services, wherever they run; one that it names
+    /// once, until it releases it.
+    pub(super) async fn grant(&self, id: &PoolId, want: Want) -> Answer<IpNetwork> {
+        let definition = self.network_of(id).await?;
+        let named = match want {
+            Want::Replay(address) | Want::Exact(address) => Some(address),
+            Want::First | Want::Serial => None,
+        };
+        if let Some(address) = named
+            && !self.granted().give(id.pool, address)
+        {
+            return Err(ControlError::forbidden(format!(
+                "address `{address}` of network `{}`: Address already in use: the Swarm has it",
+                definition.name
+            ))
+            .with_hint("take another --ip, or none"));
+        }
+        let (network, purpose) = (definition.id, Purpose::Swarm);
+        let allocated =
+            self.controller.allocate_held(network, id.pool, want, id.sub_pool, purpose).await;
+        match (&allocated, named) {
+            (Ok(allocated), None) => drop(self.granted().give(id.pool, allocated.ip())),
+            (Err(_), Some(address)) => self.granted().take_back(id.pool, address),
+            (Ok(_), Some(_)) | (Err(_), None) => {}
+        }
+        allocated
+    }
+
+    fn forget_granted(&self, definition: &Definition) {
+        let mut granted = self.granted();
+        definition.subnets.iter().for_each(|subnet| granted.forget(subnet.pool));
     }
 
     pub(super) fn discover_new(&self, news: &DiscoveryNotification) -> Answer<()> {
