@@ -132,7 +132,7 @@ fn started(node: &Caller, network: &Network, pool_id: &Value, id: &str, address:
 /// And one that ends.
 fn ended(node: &Caller, network: &Network, pool_id: &Value, id: &str, address: &str) {
     let body = json!({"NetworkID": network.id, "EndpointID": id});
-    node.call("NetworkDriver.Leave", body);
+    node.call("NetworkDriver.Leave", body.clone());
     node.call("NetworkDriver.DeleteEndpoint", body);
     release(node, pool_id, address);
 }
