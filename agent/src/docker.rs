@@ -11,6 +11,7 @@ mod agreement;
 mod books;
 mod chores;
 mod endpoints;
+mod granted;
 mod ipam;
 mod networks;
 mod pool_id;
@@ -36,6 +37,7 @@ use crate::controller::Controller;
 pub use server::PluginServer;
 
 use books::Books;
+use granted::Granted;
 
 /// How long a call waits for a network that was defined elsewhere a moment ago.
 const DEFINED_PATIENCE: Duration = Duration::from_secs(5);
@@ -51,6 +53,7 @@ pub struct Plugin {
     /// takes far less; what waits longer belongs to a call that broke off.
     unused_s_max: u64,
     books: Mutex<Books>,
+    granted: Mutex<Granted>,
     /// Held while a pool is looked for and taken.
     pools: tokio::sync::Mutex<()>,
     /// Wakes the chores.
@@ -67,6 +70,7 @@ impl Plugin {
             scope: config.scope,
             unused_s_max: config.unused.as_secs(),
             books: Mutex::default(),
+            granted: Mutex::default(),
             pools: tokio::sync::Mutex::default(),
             chores: Notify::new(),
             seen: Mutex::default(),
@@ -82,6 +86,11 @@ impl Plugin {
     /// Holds the books for a few instructions; never across an await.
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for what a Swarm's leader was given.
+    fn granted(&self) -> MutexGuard<'_, Granted> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_agent::control::Detail;
-use weft_tests::testbed::{Container, Docker, eventually, eventually_within};
+use weft_tests::testbed::{Container, Docker, IMAGE, eventually, eventually_within};
 
 const NETWORK: &str = "blue";
 const SERVICE: &str = "web";
@@ -153,4 +153,40 @@ async fn traffic_goes_on_when_the_managed_plugin_is_killed_and_when_it_is_disabl
     far.remove();
     docker.engines[0].remove_network(NETWORK);
     docker.nothing_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_fixed_address_is_one_containers_in_the_whole_swarm_until_it_ends() {
+    let docker = Docker::swarm(2).await;
+    let create = ["network", "create", "--driver", "weft:latest", "--ipam-driver", "weft:latest"];
+    let rest = ["--subnet", "10.78.0.0/24", "--attachable", NETWORK];
+    docker.engines[0].docker(&[&create[..], &rest].concat()).line();
+    let fixed = ["--network", NETWORK, "--ip", "10.78.0.9"];
+    let holder = docker.engines[0].run(&fixed);
+    let address: IpAddr = "10.78.0.9".parse().expect("an address");
+    assert_eq!(holder.addresses(NETWORK), [address]);
+    // The leader does not allocate it, and the engine gives up waiting.
+    for engine in [1, 0] {
+        let run = ["run", "--pull", "never", "--detach"];
+        let refused = docker.engines[engine].docker(&[&run[..], &fixed, &[IMAGE]].concat());
+        refused.refuses(&["attaching to network failed"]);
+    }
+    // Nor did the end of those free it.
+    let guests: Vec<_> = (0..3).map(|_| docker.engines[1].run(&["--network", NETWORK])).collect();
+    for guest in &guests {
+        assert_ne!(guest.addresses(NETWORK), [address]);
+        guest.sandbox().reaches(&[address]).await;
+    }
+    holder.remove();
+    let next = eventually("the address is free for the other engine", async || {
+        let run = ["run", "--pull", "never", "--detach"];
+        let run = docker.engines[1].docker(&[&run[..], &fixed, &[IMAGE]].concat());
+        (run.code == 0).then(|| docker.engines[1].container(run.line().trim()))
+    })
+    .await;
+    assert_eq!(next.addresses(NETWORK), [address]);
+    next.remove();
+    for guest in guests {
+        guest.remove();
+    }
 }

@@ -225,6 +225,7 @@ impl Dispatcher {
         }
         self.controller.registrations.remove(network);
         self.controller.foreign.wake();
+        self.controller.engines.notify_one();
     }
 
     /// Every driver hears of nodes, as discovery has it.

@@ -13,6 +13,8 @@ use crate::overlay_driver::options::VXLAN_IDS;
 pub(super) const MADE_BY: &str = "weft.made_by";
 /// The mark's value.
 pub(super) const DOCKER: &str = "docker";
+/// Marks a network of a Swarm, with the Swarm's id of it: only the Swarm ends it.
+pub(super) const SWARM_NETWORK: &str = "weft.swarm.network";
 
 /// A network as an engine describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,6 +107,11 @@ pub(super) fn vnis_of(definition: &Definition) -> String {
 /// Tells whether a network was made for an engine.
 pub(super) fn is_dockers(definition: &Definition) -> bool {
     definition.options.get(MADE_BY).is_some_and(|by| by == DOCKER)
+}
+
+/// Returns a Swarm's id of a network that was made for it.
+pub(super) fn swarms_id(definition: &Definition) -> Option<&str> {
+    definition.options.get(SWARM_NETWORK).map(String::as_str)
 }
 
 /// Says that a network is another one than described.

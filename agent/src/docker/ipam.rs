@@ -117,16 +117,12 @@ impl Plugin {
                 self.controller.claim_address(wanted).await?
             }
             Purpose::Swarm => {
-                let definition = self.network_of(&id).await?;
                 let want = match address {
                     Some(address) => Want::Replay(address),
                     None if serial => Want::Serial,
                     None => Want::First,
                 };
-                let network = definition.id;
-                self.controller
-                    .allocate_held(network, id.pool, want, id.sub_pool, Held::Swarm)
-                    .await?
+                self.grant(&id, want).await?
             }
             Purpose::Auxiliary => self.auxiliary(&id, address).await?,
         };
@@ -148,6 +144,7 @@ impl Plugin {
         let network = definition.id;
         match id.space {
             AddressSpace::Global => {
+                self.granted().take_back(id.pool, address);
                 self.controller.release_held(network, id.pool, address, Held::Swarm).await
             }
             AddressSpace::Local => {
@@ -298,7 +295,7 @@ impl Plugin {
     }
 
     /// The network of a pool; one that was defined elsewhere a moment ago is waited for.
-    async fn network_of(&self, id: &PoolId) -> Answer<Definition> {
+    pub(super) async fn network_of(&self, id: &PoolId) -> Answer<Definition> {
         if let Some(definition) = self.controller.definition_with(id.pool).await? {
             return Ok(definition);
         }

@@ -8,7 +8,7 @@ use weft_api::control::ControlError;
 use weft_api::driver::{IpamData, Scope};
 use weft_api::plugin::network::{Capabilities, CreateNetworkRequest, NetworkRequest};
 
-use super::agreement::{Described, contradicts, is_dockers};
+use super::agreement::{Described, SWARM_NETWORK, contradicts, is_dockers, swarms_id};
 use super::books::{Insist, Origin};
 use super::settings::{NETWORK, Settings};
 use super::{DEFINED_PATIENCE, Plugin, checked_id, is_swarms};
@@ -109,7 +109,7 @@ impl Plugin {
             return agreed(definition, described);
         }
         let name = self.name_of(id, described, from).await?;
-        self.get_or_make(&name, described, BTreeMap::new()).await
+        self.get_or_make(&name, described, None).await
     }
 
     /// The name of the cluster's network: the one asked for, or one of the engine's network alone.
@@ -162,24 +162,26 @@ impl Plugin {
     }
 
     /// Finds the network of this name where it agrees, or makes it. One that was made for an
-    /// engine in another shape, and that nobody uses yet, is made anew.
+    /// engine in another shape, and that nobody uses yet, is made anew. For a network of a Swarm
+    /// its id is given, `swarm`: what is another's of them is neither taken nor made anew.
     pub(super) async fn get_or_make(
         &self,
         name: &str,
         described: &Described,
-        more: BTreeMap<String, String>,
+        swarm: Option<&str>,
     ) -> Answer<Definition> {
+        let mark = |id: &str| (SWARM_NETWORK.to_owned(), id.to_owned());
+        let more: BTreeMap<_, _> = swarm.into_iter().map(mark).collect();
         let mut refused = None;
         for _ in 0..ATTEMPTS {
             if let Some(definition) = self.controller.definition_named(name).await? {
+                not_anothers(&definition, swarm)?;
                 let contradictions = described.contradictions(&definition);
-                let marked = more.iter().all(|(key, mark)| {
-                    definition.options.get(key).is_some_and(|there| there == mark)
-                });
+                let marked = swarm.is_none() || swarms_id(&definition) == swarm;
                 if contradictions.is_empty() && marked {
                     return Ok(definition);
                 }
-                if !self.replace(&definition).await? {
+                if !self.replace(&definition, swarm).await? {
                     if contradictions.is_empty() {
                         return Ok(definition);
                     }
@@ -228,6 +230,22 @@ fn agreed(definition: Definition, described: &Described) -> Answer<Definition> {
         return Ok(definition);
     }
     Err(contradicts(&definition, &contradictions))
+}
+
+/// Refuses a Swarm's network for another one of a Swarm. It may have its name only because its
+/// last tasks still stop.
+pub(super) fn not_anothers(definition: &Definition, swarm: Option<&str>) -> Answer<()> {
+    match (swarm, swarms_id(definition)) {
+        (Some(id), Some(theirs)) if id != theirs => Err(ControlError::unavailable(format!(
+            "network `{}` is still that of the Swarm's network `{theirs}`",
+            definition.name
+        ))
+        .with_hint(
+            "if that is being removed, try again when its last tasks have stopped; else take \
+             another name",
+        )),
+        (Some(_) | None, Some(_) | None) => Ok(()),
+    }
 }
 
 fn repeated(hold: &Hold, options: &Value) -> Answer<()> {

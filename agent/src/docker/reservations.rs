@@ -6,7 +6,7 @@ use weft_api::{Definition, Write};
 use weft_ipam::BlockWant;
 
 use super::Plugin;
-use super::agreement::{DOCKER, MADE_BY, is_dockers};
+use super::agreement::{DOCKER, MADE_BY, is_dockers, swarms_id};
 use super::books::{Insist, Origin, Reservation};
 use crate::control::Answer;
 use crate::controller::engine::now_s;
@@ -80,6 +80,8 @@ impl Plugin {
             Origin::Named(name) => {
                 if let Some(definition) = self.controller.definition_named(&name).await?
                     && is_dockers(&definition)
+                    // Whether a node's creation failed is nothing to the Swarm.
+                    && swarms_id(&definition).is_none()
                     && !self.controller.is_held(definition.id)
                 {
                     self.retire(definition.id, Insist::Briefly).await?;
@@ -123,7 +125,7 @@ impl Plugin {
                 return self.offered(pool, &definition, wanted).await;
             }
             let grown = self.grown_request(&definition, wanted).await?;
-            if !self.replace(&definition).await? {
+            if !self.replace(&definition, None).await? {
                 return Err(no_such_subnet(&definition, wanted));
             }
             match self.controller.get_or_create(grown).await {
@@ -196,9 +198,15 @@ impl Plugin {
     }
 
     /// Deletes a network that was made for engines and that nobody has come to use, so that it
-    /// can be made in another shape; `false` when it is in use or not an engine's.
-    pub(super) async fn replace(&self, definition: &Definition) -> Answer<bool> {
-        if !is_dockers(definition) || self.controller.is_held(definition.id) {
+    /// can be made in another shape; `false` when it is in use or not an engine's. Of a Swarm's,
+    /// nodes come and go: only for the Swarm's network of that id, `swarm`, is it made anew.
+    pub(super) async fn replace(
+        &self,
+        definition: &Definition,
+        swarm: Option<&str>,
+    ) -> Answer<bool> {
+        let is_anothers = swarms_id(definition).is_some_and(|theirs| Some(theirs) != swarm);
+        if !is_dockers(definition) || is_anothers || self.controller.is_held(definition.id) {
             return Ok(false);
         }
         if !self.controller.attached_members(definition.id).await?.is_empty() {

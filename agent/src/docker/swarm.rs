@@ -1,25 +1,25 @@
 //! What only engines in a Swarm ask: networks of the whole Swarm, and who else is there.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use weft_api::Definition;
 use weft_api::control::ControlError;
 use weft_api::driver::Scope;
 use weft_api::plugin::network::{
     AllocateNetworkRequest, AllocateNetworkResponse, DiscoveryNotification, NetworkRequest,
 };
+use weft_ipam::{Purpose, Want};
 
-use super::agreement::{Described, vnis_of};
+use super::agreement::{Described, swarms_id, vnis_of};
 use super::books::{Insist, Origin};
-use super::networks::own_name;
+use super::networks::{not_anothers, own_name};
+use super::pool_id::PoolId;
 use super::settings::{CLUSTER_NETWORK, Settings};
 use super::{Plugin, checked_id};
 use crate::control::Answer;
 use crate::overlay_driver::options::VXLAN_IDS;
 
-/// Marks a network of a Swarm, with the Swarm's id of it.
-const SWARM_NETWORK: &str = "weft.swarm.network";
 /// The only news engines tell remote drivers: a node came or went.
 const NODE: i64 = 1;
 
@@ -46,6 +46,8 @@ impl Plugin {
         }
         let described = Described { data, settings: Settings::of_driver(&request.options)? };
         let definition = self.swarms_network(id, &described).await?;
+        // Whoever leads now asks for all there is once more.
+        self.forget_granted(&definition);
         for pool in described.data.iter().filter_map(|data| data.pool) {
             self.end_reservation(pool).await?;
         }
@@ -58,10 +60,12 @@ impl Plugin {
     async fn swarms_network(&self, id: &str, described: &Described) -> Answer<Definition> {
         let known = described.settings.cluster_network;
         let definitions = self.controller.definitions().await?;
-        let standing = definitions.into_iter().find(|definition| {
-            Some(definition.id) == known
-                || definition.options.get(SWARM_NETWORK).is_some_and(|of| of == id)
-        });
+        let standing = definitions
+            .into_iter()
+            .find(|definition| Some(definition.id) == known || swarms_id(definition) == Some(id));
+        if let Some(definition) = &standing {
+            not_anothers(definition, Some(id))?;
+        }
         if let Some(definition) = standing
             && described.contradictions(&definition).is_empty()
         {
@@ -76,26 +80,55 @@ impl Plugin {
             });
         let name =
             reserved.or_else(|| described.settings.network.clone()).unwrap_or_else(|| own_name(id));
-        let mark = BTreeMap::from([(SWARM_NETWORK.to_owned(), id.to_owned())]);
         // What the last leader was answered says which VNI it was; VNIs are never used again.
         let mut described = described.clone();
         if known.is_some() {
             described.settings.vnis = None;
         }
-        self.get_or_make(&name, &described, mark).await
+        self.get_or_make(&name, &described, Some(id)).await
     }
 
     /// The Swarm deleted the network: nobody may use it any more, and soon nobody does.
     pub(super) async fn free_network(&self, request: NetworkRequest) -> Answer<()> {
         let id = checked_id("NetworkID", &request.network_id)?;
         let definitions = self.controller.definitions().await?;
-        let of_swarm = definitions.into_iter().find(|definition| {
-            definition.options.get(SWARM_NETWORK).is_some_and(|network| network == id)
-        });
-        match of_swarm {
-            Some(definition) => self.retire(definition.id, Insist::Always).await,
-            None => Ok(()),
+        let of_swarm = definitions.into_iter().find(|definition| swarms_id(definition) == Some(id));
+        let Some(definition) = of_swarm else { return Ok(()) };
+        self.forget_granted(&definition);
+        self.retire(definition.id, Insist::Always).await
+    }
+
+    /// Allocates what a leader asks for tasks and services, wherever they run; one that it names
+    /// once, until it releases it.
+    pub(super) async fn grant(&self, id: &PoolId, want: Want) -> Answer<IpNetwork> {
+        let definition = self.network_of(id).await?;
+        let named = match want {
+            Want::Replay(address) | Want::Exact(address) => Some(address),
+            Want::First | Want::Serial => None,
+        };
+        if let Some(address) = named
+            && !self.granted().give(id.pool, address)
+        {
+            return Err(ControlError::forbidden(format!(
+                "address `{address}` of network `{}`: Address already in use: the Swarm has it",
+                definition.name
+            ))
+            .with_hint("take another --ip, or none"));
         }
+        let (network, purpose) = (definition.id, Purpose::Swarm);
+        let allocated =
+            self.controller.allocate_held(network, id.pool, want, id.sub_pool, purpose).await;
+        match (&allocated, named) {
+            (Ok(allocated), None) => drop(self.granted().give(id.pool, allocated.ip())),
+            (Err(_), Some(address)) => self.granted().take_back(id.pool, address),
+            (Ok(_), Some(_)) | (Err(_), None) => {}
+        }
+        allocated
+    }
+
+    fn forget_granted(&self, definition: &Definition) {
+        let mut granted = self.granted();
+        definition.subnets.iter().for_each(|subnet| granted.forget(subnet.pool));
     }
 
     pub(super) fn discover_new(&self, news: &DiscoveryNotification) -> Answer<()> {

@@ -40,6 +40,12 @@ impl NetworkDb {
         self.sync.is_attached(network)
     }
 
+    /// Tells whether a network's tables are on their way: a member that takes part was asked for
+    /// them, after an attach or since they differ, and may still answer.
+    pub fn is_fetching(&self, network: NetworkId, now: Instant) -> bool {
+        self.sync.is_fetching(network, now)
+    }
+
     /// Returns who takes part in a network, failed members included, sorted.
     pub fn attached(&self, network: NetworkId) -> Vec<NodeId> {
         self.sync.attached(network)

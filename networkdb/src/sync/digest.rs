@@ -80,8 +80,7 @@ impl Sync {
         self.compare_facts(from, facts, now);
         for (network, hash) in networks {
             let own = self.shelves.get(&network).map_or(0, |shelf| shelf.hash());
-            let busy = self.exchanges.get(&network).is_some_and(|(_, until)| *until > now);
-            if self.holds(network) && hash != own && !busy {
+            if self.holds(network) && hash != own && !self.is_fetching(network, now) {
                 self.exchange(network, from, now);
             }
         }
@@ -96,14 +95,18 @@ impl Sync {
         }
     }
 
+    /// Tells whether a peer was asked for a network's tables and may still answer.
+    pub fn is_fetching(&self, network: NetworkId, now: Instant) -> bool {
+        self.exchanges.get(&network).is_some_and(|(_, until)| *until > now)
+    }
+
     /// Fetches the networks of which nothing by others is held: after a start, nobody may have
     /// been known to ask.
     pub(crate) fn fetch_unheard(&mut self, now: Instant) {
         for network in self.attachments(self.node) {
             let own_only = |shelf: &Shelf| shelf.logs().all(|(owner, _)| owner == self.node);
             let unheard = self.shelves.get(&network).is_none_or(own_only);
-            let busy = self.exchanges.get(&network).is_some_and(|(_, until)| *until > now);
-            if unheard && !busy {
+            if unheard && !self.is_fetching(network, now) {
                 self.fetch(network, now);
             }
         }

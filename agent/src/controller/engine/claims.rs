@@ -1,8 +1,8 @@
 //! Addresses an engine asks for ahead of their endpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnetwork::IpNetwork;
 use weft_api::control::ControlError;
@@ -15,6 +15,12 @@ use crate::control::Answer;
 use crate::controller::inventory::{AllocatedBy, Choice, Claim, Endpoint, Standing};
 use crate::controller::{Controller, ipam_error};
 use crate::ipam_driver::{ENDPOINT, RANGE};
+
+/// How long an endpoint waits for a network's table to come; an exchange that is not answered is
+/// given up before.
+const HEARING_MAX: Duration = Duration::from_secs(1);
+/// How often it looks whether it came.
+const HEARING_LOOK: Duration = Duration::from_millis(2);
 
 /// Which address is wanted.
 #[derive(Debug, Clone)]
@@ -40,6 +46,10 @@ impl Controller {
         let network = wanted.definition.id;
         let key = wanted.mac.map_or_else(String::new, |mac| mac.to_string());
         let _turn = self.locks.lock(format!("claim/{network}/{key}")).await;
+        let _address = match wanted.address {
+            Some(address) => Some(self.lock_address(network, address).await),
+            None => None,
+        };
         let mut endpoint = None;
         if let Some(mac) = wanted.mac {
             let inventory = self.inventory();
@@ -53,7 +63,7 @@ impl Controller {
             }
         }
         if let Some(address) = wanted.address
-            && let Some(claim) = self.take_up(network, address, endpoint, wanted.mac).await?
+            && let Some(claim) = self.take_over(&wanted, address, endpoint).await?
         {
             return Ok(claim.address);
         }
@@ -98,29 +108,48 @@ impl Controller {
         Ok(claim)
     }
 
-    /// Takes up an address that lingers, with the id it is bound to; `endpoint` is the one that an
-    /// address of the other family is bound to already.
-    async fn take_up(
+    /// Takes over an address that was named before and that no endpoint has: it lingers, or the
+    /// call it was named for broke off. `endpoint` is the one that an address of the other family
+    /// is bound to already. The caller holds the address's lock.
+    async fn take_over(
+        &self,
+        wanted: &AddressWanted,
+        address: IpAddr,
+        endpoint: Option<EndpointId>,
+    ) -> Answer<Option<Claim>> {
+        let network = wanted.definition.id;
+        let named = self
+            .inventory()
+            .claim(network, address)
+            // One that was given as any is that endpoint's, which would not know why it lost it.
+            .filter(|claim| claim.choice == Choice::Named && claim.by == wanted.by)
+            .cloned();
+        let Some(claim) = named else { return Ok(None) };
+        let endpoint = match (claim.by, endpoint) {
+            (_, None) => claim.endpoint,
+            // Bound to no endpoint's id.
+            (AllocatedBy::SwarmLeader, Some(endpoint)) => endpoint,
+            (AllocatedBy::ThisNode, Some(endpoint)) if endpoint == claim.endpoint => endpoint,
+            (AllocatedBy::ThisNode, Some(_)) => return Ok(None),
+        };
+        let (mac, standing, since_s) = (wanted.mac, Standing::Waiting, now_s());
+        self.keep_claim(Claim { endpoint, mac, standing, since_s, ..claim }).await.map(Some)
+    }
+
+    /// Held from the look at an address's claim to what comes of it: an endpoint that takes its
+    /// place, somebody else's claim, or its end.
+    pub(super) async fn lock_address(
         &self,
         network: NetworkId,
         address: IpAddr,
-        endpoint: Option<EndpointId>,
-        mac: Option<Mac>,
-    ) -> Answer<Option<Claim>> {
-        let lingering = self
-            .inventory()
-            .claim(network, address)
-            .filter(|claim| claim.standing == Standing::Lingering)
-            .filter(|claim| endpoint.is_none_or(|endpoint| endpoint == claim.endpoint))
-            .cloned();
-        let Some(claim) = lingering else { return Ok(None) };
-        let standing = Standing::Waiting;
-        self.keep_claim(Claim { mac, standing, since_s: now_s(), ..claim }).await.map(Some)
+    ) -> tokio::sync::OwnedMutexGuard<()> {
+        self.locks.lock(format!("address/{network}/{address}")).await
     }
 
     /// Lets an address go that no endpoint took. One that was asked for by name lingers, so that
     /// whoever names it again here has it at once.
     pub(crate) async fn let_go(&self, network: NetworkId, address: IpAddr) -> Answer<()> {
+        let _turn = self.lock_address(network, address).await;
         let Some(claim) = self.inventory().claim(network, address).cloned() else { return Ok(()) };
         match (claim.standing, claim.choice, claim.by) {
             (Standing::Lingering, ..) => Ok(()),
@@ -204,19 +233,40 @@ impl Controller {
                 || inventory.claim(network, address).is_some()
         };
         let elsewhere = self.node(move |node, _| live_holder(node, network, address)).await?;
-        if here || elsewhere.is_some() {
-            let holder = elsewhere.unwrap_or_else(|| "this node".to_owned());
-            return Err(ControlError::forbidden(format!(
-                "address `{address}` of network `{}`: Address already in use by an endpoint on \
-                 `{holder}`",
-                definition.name
-            ))
-            .with_hint("`weft network inspect --verbose` shows the endpoints"));
+        match elsewhere.or_else(|| here.then(|| "this node".to_owned())) {
+            Some(holder) => Err(in_use(definition, address, &holder)),
+            None => Ok(full),
         }
-        Ok(full)
     }
 
-    /// Gives an address back that no endpoint took. Of one that is not claimed: nothing.
+    /// Refuses addresses of a Swarm's leader that endpoints elsewhere have. This node takes part in
+    /// the network by now, and knows who has what; before its first endpoint it does not.
+    pub(super) async fn check_borrowed(
+        &self,
+        definition: &Definition,
+        addresses: &[IpAddr],
+    ) -> Answer<()> {
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        let network = definition.id;
+        let deadline = tokio::time::Instant::now() + HEARING_MAX;
+        while self.node(move |node, now| node.db().is_fetching(network, now)).await?
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(HEARING_LOOK).await;
+        }
+        for address in addresses.iter().copied() {
+            let holder = self.node(move |node, _| live_holder(node, network, address)).await?;
+            if let Some(holder) = holder {
+                return Err(in_use(definition, address, &holder));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an address back that no endpoint took; one of a Swarm's leader is only unbound. Of one
+    /// that is not claimed: nothing. The caller holds the address's lock.
     pub(crate) async fn drop_claim(&self, network: NetworkId, address: IpAddr) -> Answer<()> {
         let Some(claim) = self.inventory().claim(network, address).cloned() else { return Ok(()) };
         let removal = claim.removal();
@@ -235,40 +285,62 @@ impl Controller {
         Ok(())
     }
 
-    /// Gives back what this node allocated and no endpoint took, when it has waited for
-    /// `waiting_s_max` or lingered for `lingering_s_max` seconds. Returns how many seconds the next
+    /// Gives back what no endpoint took, when it has waited for `waiting_s_max` or lingered for
+    /// `lingering_s_max` seconds, or when its network is gone. Returns how many seconds the next
     /// one has left.
     pub(crate) async fn expire_claims(
         &self,
         waiting_s_max: u64,
         lingering_s_max: u64,
     ) -> Answer<Option<u64>> {
+        let claims: Vec<Claim> = self.inventory().claims().cloned().collect();
+        if claims.is_empty() {
+            return Ok(None);
+        }
+        let networks: BTreeSet<NetworkId> =
+            self.definitions().await?.into_iter().map(|definition| definition.id).collect();
         let now = now_s();
         let mut next: Option<u64> = None;
-        let mut over = Vec::new();
-        for claim in self.inventory().claims().filter(|c| c.by == AllocatedBy::ThisNode) {
+        for claim in claims {
             let age_s_max = match claim.standing {
                 Standing::Waiting => waiting_s_max,
                 Standing::Lingering => lingering_s_max,
             };
             let left = (claim.since_s + age_s_max).saturating_sub(now);
-            if left == 0 {
-                over.push((claim.network, claim.address.ip()));
+            let is_gone = !networks.contains(&claim.network);
+            if is_gone || left == 0 {
+                let why = if is_gone { "its network is gone" } else { "no endpoint took it" };
+                self.expire(&claim, why).await?;
             } else {
                 next = Some(next.map_or(left, |next| next.min(left)));
             }
         }
-        for (network, address) in over {
-            tracing::info!(%network, %address, "no endpoint took it; it is given back");
-            self.drop_claim(network, address).await?;
-        }
         Ok(next)
+    }
+
+    /// Ends a claim, unless somebody took it meanwhile.
+    async fn expire(&self, claim: &Claim, why: &str) -> Answer<()> {
+        let (network, address) = (claim.network, claim.address.ip());
+        let _turn = self.lock_address(network, address).await;
+        if self.inventory().claim(network, address) != Some(claim) {
+            return Ok(());
+        }
+        tracing::info!(%network, %address, by = ?claim.by, "{why}; it is given back");
+        self.drop_claim(network, address).await
     }
 
     /// Waits until an address is claimed or a sandbox of an engine is gone.
     pub(crate) async fn engines_changed(&self) {
         self.engines.notified().await;
     }
+}
+
+fn in_use(definition: &Definition, address: IpAddr, holder: &str) -> ControlError {
+    ControlError::forbidden(format!(
+        "address `{address}` of network `{}`: Address already in use by an endpoint on `{holder}`",
+        definition.name
+    ))
+    .with_hint("`weft network inspect --verbose` shows the endpoints")
 }
 
 fn lingering(claim: Claim) -> Claim {

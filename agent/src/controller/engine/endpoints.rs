@@ -1,6 +1,6 @@
 //! Endpoints an engine makes: their addresses are settled, and the engine places the interface.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -83,6 +83,12 @@ impl Controller {
                 .with_hint("start the container on another node"));
         }
         self.check_thawed(definition).await?;
+        // Whoever else comes for one of them, or gives it back, does so before or after.
+        let named: BTreeSet<IpAddr> = wanted.addresses.iter().copied().collect();
+        let mut turns = Vec::new();
+        for address in named {
+            turns.push(self.lock_address(definition.id, address).await);
+        }
         let claims = self.claims_of(definition, &wanted).await?;
         let made = self.make_claimed(definition, &claims, wanted).await;
         if made.is_err() {
@@ -161,7 +167,7 @@ impl Controller {
         self.inventory().reserve(network, &name).map_err(|taken| {
             ControlError::conflict(taken.to_string()).with_hint("`weft endpoint ls` shows it")
         })?;
-        let borrowed = claims
+        let borrowed: Vec<IpAddr> = claims
             .iter()
             .filter(|(claim, _)| claim.by == AllocatedBy::SwarmLeader)
             .map(|(claim, _)| claim.address.ip())
@@ -180,7 +186,7 @@ impl Controller {
             engine: Some(EngineEndpoint {
                 engine_network: wanted.engine_network,
                 engine_endpoint: wanted.engine_endpoint,
-                borrowed,
+                borrowed: borrowed.clone(),
                 named,
                 published: None,
             }),
@@ -192,6 +198,7 @@ impl Controller {
                 let _turn = self.lock_network(network).await;
                 self.use_network(definition).await?
             };
+            self.check_borrowed(definition, &borrowed).await?;
             self.make_drafted(driver, definition, draft).await
         };
         let outcome = made.await;

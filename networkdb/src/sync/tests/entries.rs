@@ -165,6 +165,31 @@ fn above_the_bound_a_node_pushes_to_few_and_all_still_get_it() {
 }
 
 #[test]
+fn a_node_that_attaches_is_fetching_until_the_tables_are_there_or_nobody_answers() {
+    let mut cluster = Cluster::of(3);
+    cluster.attach(0);
+    cluster.create(0, "k", "v");
+    cluster.run(3_000);
+    let is_fetching =
+        |cluster: &Cluster, index: usize| cluster.nodes[index].sync.is_fetching(NET, cluster.now);
+    assert!(!is_fetching(&cluster, 0), "nobody else was there to ask");
+    cluster.attach(1);
+    assert!(is_fetching(&cluster, 1));
+    let before = cluster.now;
+    while is_fetching(&cluster, 1) {
+        assert_eq!(cluster.value(1, "k"), None);
+        cluster.run(1);
+    }
+    assert_eq!(cluster.value(1, "k").as_deref(), Some("v"));
+    assert!(cluster.now - before < cluster.nodes[1].sync.timing.exchange);
+    cluster.isolate(2);
+    cluster.attach(2);
+    assert!(is_fetching(&cluster, 2));
+    cluster.now += cluster.nodes[2].sync.timing.exchange;
+    assert!(!is_fetching(&cluster, 2));
+}
+
+#[test]
 fn a_record_too_large_for_a_datagram_goes_by_stream() {
     let mut cluster = Cluster::attached(2);
     let sync = &mut cluster.nodes[0].sync;
