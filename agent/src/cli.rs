@@ -5,6 +5,7 @@ mod cluster;
 mod endpoint;
 mod lab;
 mod network;
+mod pod;
 mod table;
 mod value;
 
@@ -27,6 +28,11 @@ pub use lab::{LabArgs, LabCommand, LabDownArgs, LabRunArgs, LabShape, LabUpArgs}
 pub use network::{
     NetworkArgs, NetworkCommand, NetworkCreateArgs, NetworkInspectArgs, NetworkLsArgs,
     NetworkRmArgs,
+};
+pub use pod::{
+    Capabilities, CniPairs, PodAddArgs, PodArgs, PodCacheArgs, PodCheckArgs, PodCommand,
+    PodDelArgs, PodGcArgs, PodLsArgs, PodNetworkArgs, PodPluginArgs, PodStatusArgs, PodTargetArgs,
+    PodValueArgs, SearchPath,
 };
 pub use table::{
     TableArgs, TableCommand, TableDeleteArgs, TableGetArgs, TableLsArgs, TableWatchArgs,
@@ -55,8 +61,8 @@ Exit codes: 0 done, 1 it could not be done, 2 wrong usage or configuration.";
 ///
 /// An agent runs on every host. The agents find each other by gossip, share small tables, and turn
 /// what they hear into VXLAN devices, forwarding and neighbour entries of their own kernel. There
-/// is no central store and no manager. All commands but `agent`, `lab` and `completions` speak to
-/// the agent of this host over its control socket.
+/// is no central store and no manager. All commands but `agent`, `lab`, `pod` and `completions`
+/// speak to the agent of this host over its control socket.
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, after_help = EXAMPLES, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -85,6 +91,7 @@ pub enum Command {
     Ipam(IpamArgs),
     Table(TableArgs),
     Lab(LabArgs),
+    Pod(PodArgs),
     Completions(CompletionsArgs),
 }
 

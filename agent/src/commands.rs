@@ -16,6 +16,7 @@ mod leave;
 mod members;
 mod network;
 mod output;
+mod pod;
 mod progress;
 mod status;
 mod table;
@@ -93,6 +94,7 @@ where
         Command::Ipam(args) => ipam::exec(args.command).await,
         Command::Table(args) => table::exec(args.command).await,
         Command::Lab(args) => lab::exec(args.command).await,
+        Command::Pod(args) => pod::exec(args.command).await,
         Command::Completions(args) => completions::exec(&args),
     }
 }

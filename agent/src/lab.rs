@@ -176,7 +176,8 @@ async fn until_interrupted<T: Send + 'static>(
     })
 }
 
-async fn interrupted() -> &'static str {
+/// Waits for a signal that asks to stop, and names it.
+pub(crate) async fn interrupted() -> &'static str {
     let next = |kind| async move {
         match signal(kind) {
             Ok(mut signal) => drop(signal.recv().await),

@@ -250,7 +250,7 @@ fn arrows_between_crates_go_one_way() {
         ("weft-networkdb", &["weft-api"]),
         ("weft-ipam", &["weft-api"]),
         ("weft-overlay", &["weft-api"]),
-        ("weft-agent", &["weft-api", "weft-networkdb", "weft-ipam", "weft-overlay"]),
+        ("weft-agent", &["weft-api", "weft-networkdb", "weft-ipam", "weft-overlay", "weft-cni"]),
     ]);
     let metadata = metadata();
     for package in metadata["packages"].as_array().unwrap() {

@@ -62,7 +62,8 @@ fn no_command_takes_a_token_in_its_arguments() {
 #[test]
 fn every_reader_has_json_and_every_client_a_socket() {
     let local = ["weft", "weft agent", "weft completions", "weft lab up", "weft lab down"];
-    let writers = ["leave", "rm", "detach", "create", "update", "delete"];
+    let writers = ["leave", "rm", "detach", "create", "update", "delete", "pod del"];
+    let without_agent = ["weft lab", "weft pod"];
     walk(&command(), "weft", &mut |command, path| {
         if local.contains(&path) || command.has_subcommands() {
             return;
@@ -70,13 +71,14 @@ fn every_reader_has_json_and_every_client_a_socket() {
         let has = |name: &str| command.get_arguments().any(|arg| arg.get_id() == name);
         let is_writer = writers.iter().any(|name| path.ends_with(name));
         assert!(has("json") || is_writer, "{path}");
-        assert!(has("socket") || path.starts_with("weft lab"), "{path}");
+        let needs_none = without_agent.iter().any(|group| path.starts_with(group));
+        assert_eq!(has("socket"), !needs_none, "{path}");
     });
 }
 
 #[test]
 fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
-    let rows: [(&str, bool); 47] = [
+    let rows: [(&str, bool); 64] = [
         ("weft agent", true),
         ("weft agent --port 7951 --log-format json --advertise ::1", true),
         ("weft agent --init --join a", false),
@@ -122,6 +124,23 @@ fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
         ("weft table watch blue", true),
         ("weft table create blue t k -", true),
         ("weft table create blue t k", false),
+        ("weft pod add blue --netns web --args A=1;B=2 --cap mac=\"x\" --cap {\"ips\":[]}", true),
+        ("weft pod add --conf f --pid 7 --bin-dir /a:/b --bin-dir /c --json", true),
+        ("weft pod add blue --conf f --netns web", false),
+        ("weft pod add --netns web", false),
+        ("weft pod add blue", false),
+        ("weft pod add blue --netns web --pid 7", false),
+        ("weft pod add blue --netns web --args A", false),
+        ("weft pod add blue --netns web --cap mac=x", false),
+        ("weft pod add blue --netns web --ifname a/b", false),
+        ("weft pod del blue --container-id web-1", true),
+        ("weft pod del blue --container-id a/b", false),
+        ("weft pod check blue --netns web --json", true),
+        ("weft pod status", false),
+        ("weft pod status blue --netns web", false),
+        ("weft pod gc blue --dry-run --json", true),
+        ("weft pod gc", false),
+        ("weft pod ls --cache-dir /c --container-id web-1", true),
         ("weft completions bash", true),
         ("weft completions elvishish", false),
     ];
