@@ -165,6 +165,9 @@ async fn one_fixed_address_is_one_containers_in_the_whole_swarm_until_it_ends() 
     let holder = docker.engines[0].run(&fixed);
     let address: IpAddr = "10.78.0.9".parse().expect("an address");
     assert_eq!(holder.addresses(NETWORK), [address]);
+    // One that is restarted comes back for it while the Swarm still ends what it had it for.
+    docker.engines[0].docker(&["restart", "--time", "0", &holder.id]).done();
+    assert_eq!(holder.addresses(NETWORK), [address]);
     // The leader does not allocate it, and the engine gives up waiting.
     for engine in [1, 0] {
         let run = ["run", "--pull", "never", "--detach"];
@@ -189,4 +192,32 @@ async fn one_fixed_address_is_one_containers_in_the_whole_swarm_until_it_ends() 
     for guest in guests {
         guest.remove();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_and_its_service_are_made_again_at_once_under_their_names() {
+    let docker = Docker::swarm(2).await;
+    let service = ["--name", SERVICE, "--network", NETWORK, "--replicas", "4"];
+    create_network(&docker, 0);
+    docker.engines[0].create_service(&service);
+    are_well(&docker, 4).await;
+    let of_cluster = async || docker.testbed.hosts[0].client.network(NETWORK, Detail::Plain).await;
+    let before = of_cluster().await.expect("the network").id;
+    docker.engines[0].docker(&["service", "rm", SERVICE]).done();
+    // As `docker stack deploy` does, with what `docker stack rm` does not wait for.
+    eventually("the network is removed", async || {
+        let removed = docker.engines[0].docker(&["network", "rm", NETWORK]);
+        (removed.code == 0).then_some(())
+    })
+    .await;
+    // The engine itself has the old one until its own tasks have stopped.
+    let create = ["network", "create", "--driver", "weft:latest", "--ipam-driver", "weft:latest"];
+    let create = [&create[..], &["--ipam-opt", "network=blue", NETWORK]].concat();
+    eventually("the engine has room for the name", async || {
+        (docker.engines[0].docker(&create).code == 0).then_some(())
+    })
+    .await;
+    docker.engines[0].create_service(&service);
+    are_well(&docker, 4).await;
+    assert_ne!(of_cluster().await.expect("the network").id, before);
 }

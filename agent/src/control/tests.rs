@@ -149,7 +149,7 @@ async fn every_kind_of_error_comes_back_from_every_route_as_it_was() {
         let error = ControlError::new(kind, "network `blue` is full").with_hint("remove some");
         let bench = bench(Mood::Failing(error.clone()), ServerLimits::default());
         let errors = call_all(&bench.client).await;
-        assert_eq!(errors.len(), 31);
+        assert_eq!(errors.len(), 32);
         for found in errors {
             let ClientError::Refused(found) = found else { panic!("{found:?}") };
             assert_eq!(found, error);

@@ -58,6 +58,9 @@ impl Plugin {
             // A node's view of what the Swarm's leader made a moment ago.
             self.awaited_pool(pool).await?;
         }
+        if swarm {
+            self.await_ending(network.as_deref(), asked.pool).await?;
+        }
         let wanted = PoolWanted { network: network.clone(), pool: asked.pool, v6, swarm };
         let pool = {
             let _turn = self.pools.lock().await;

@@ -1,6 +1,7 @@
 //! What only engines in a Swarm ask: networks of the whole Swarm, and who else is there.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use weft_api::Definition;
@@ -18,8 +19,15 @@ use super::pool_id::PoolId;
 use super::settings::{CLUSTER_NETWORK, Settings};
 use super::{Plugin, checked_id};
 use crate::control::Answer;
+use crate::doctor::overlap;
 use crate::overlay_driver::options::VXLAN_IDS;
 
+/// How long a leader waits for a network that its Swarm removed and whose name or subnet it asks
+/// for again. An engine gives a task ten seconds to stop. Refused, the Swarm would try again only
+/// minutes later.
+const ENDING_MAX: Duration = Duration::from_secs(20);
+/// How often it looks whether the network is gone.
+const ENDING_LOOK: Duration = Duration::from_millis(50);
 /// The only news engines tell remote drivers: a node came or went.
 const NODE: i64 = 1;
 
@@ -96,6 +104,48 @@ impl Plugin {
         let Some(definition) = of_swarm else { return Ok(()) };
         self.forget_granted(&definition);
         self.retire(definition.id, Insist::Always).await
+    }
+
+    /// Waits for the end of networks that the Swarm removed, if they have what is wanted: the Swarm
+    /// does not wait for their last tasks, and what comes next in their place is not to meet them.
+    pub(super) async fn await_ending(
+        &self,
+        name: Option<&str>,
+        pool: Option<IpNetwork>,
+    ) -> Answer<()> {
+        let deadline = tokio::time::Instant::now() + ENDING_MAX;
+        while let Some(ending) = self.ending_with(name, pool).await? {
+            let in_use = !self.controller.attached_members(ending.id).await?.is_empty();
+            if !in_use && self.controller.retire_network(ending.id).await? {
+                continue;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                // Whether it is in the way is judged where the network is made.
+                return Ok(());
+            }
+            tokio::time::sleep(ENDING_LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// A network that the Swarm removed and that has this name or overlaps this subnet.
+    async fn ending_with(
+        &self,
+        name: Option<&str>,
+        pool: Option<IpNetwork>,
+    ) -> Answer<Option<Definition>> {
+        let retiring = self.books().retiring();
+        let is_meant = |definition: &Definition| {
+            Some(definition.name.as_str()) == name
+                || definition
+                    .subnets
+                    .iter()
+                    .any(|subnet| pool.is_some_and(|pool| overlap(subnet.pool, pool)))
+        };
+        let definitions = self.controller.definitions().await?;
+        Ok(definitions.into_iter().find(|definition| {
+            retiring.get(&definition.id) == Some(&Insist::Always) && is_meant(definition)
+        }))
     }
 
     /// Allocates what a leader asks for tasks and services, wherever they run; one that it names
