@@ -88,13 +88,20 @@ async fn a_network_that_its_engine_forgot_is_removed_by_force() {
     assert!(refused.to_string().contains("in use on `h1`"), "{refused}");
     let told = testbed.hosts[0].weft(&["network", "rm", "blue"]);
     told.refuses(&["in use on `h1`", "docker network rm", "--force"]);
-    // With an endpoint it is more than a forgotten name.
+    // With a container on it, it is more than a forgotten name.
     let address = callers[0].address(&pool, "", MACS[0]);
     callers[0].endpoint(&engine_id(1), &engine_id(2), &address, MACS[0]);
+    let endpoint = json!({"NetworkID": engine_id(1), "EndpointID": engine_id(2)});
+    let mut join = endpoint.clone();
+    join["SandboxKey"] = json!("/var/run/docker/netns/0123456789ab");
+    callers[0].call("NetworkDriver.Join", join);
     testbed.hosts[0].weft(&["network", "rm", "--force", "blue"]).refuses(&["1 endpoint"]);
-    let ended = json!({"NetworkID": engine_id(1), "EndpointID": engine_id(2)});
-    callers[0].call("NetworkDriver.DeleteEndpoint", ended);
-    testbed.hosts[0].weft(&["network", "rm", "--force", "blue"]).done();
+    callers[0].call("NetworkDriver.Leave", endpoint);
+    // Where another host takes part, this host's part ends and the network stays.
+    callers[1].whole_network(&engine_id(4), "blue", "10.84.0.0/24");
+    let forced = testbed.hosts[0].weft(&["network", "rm", "--force", "blue"]);
+    forced.refuses(&["in use on `h2`", "is ended"]);
+    callers[1].remove_network(&engine_id(4), &pool, &[]);
     is_gone(&testbed, "blue").await;
     // An engine that remembers it after all is told what to do.
     let join = json!({"NetworkID": engine_id(1), "EndpointID": engine_id(3), "SandboxKey": "/s"});

@@ -13,7 +13,9 @@ use weft_api::control::{
 
 use super::Controller;
 use super::inventory::Endpoint;
-use crate::control::{Answer, ControlApi, Detail, EndpointRef, HeldByEngine, NetworkRef};
+use crate::control::{
+    Answer, ControlApi, Detail, EndpointRef, ErrorKind, HeldByEngine, NetworkRef,
+};
 
 /// The controller as the control socket's server calls it.
 #[derive(Debug, Clone)]
@@ -81,10 +83,16 @@ impl ControlApi for Api {
 
     async fn delete_network(&self, network: NetworkRef, held: HeldByEngine) -> Answer<()> {
         self.run(|c| async move {
-            if held == HeldByEngine::Forget {
-                c.forget_holds(&network).await?;
+            if held == HeldByEngine::Refuse {
+                return c.undefine_network(&network).await;
             }
-            c.undefine_network(&network).await
+            c.forget_holds(&network).await?;
+            c.undefine_network(&network).await.map_err(|mut error| {
+                if error.kind == ErrorKind::Forbidden {
+                    error.error.push_str("; what this host's engine had of it is ended");
+                }
+                error
+            })
         })
         .await
     }

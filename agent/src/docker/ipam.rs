@@ -26,6 +26,8 @@ use crate::controller::engine::{AddressWanted, first_host};
 use crate::controller::inventory::AllocatedBy;
 use crate::ipam_driver::{GLOBAL_SPACE, LOCAL_SPACE};
 
+/// Engines put labels of their own beside the user's options; they begin so.
+const LABELS: &str = "com.docker.";
 /// Addresses from the end of a pool that are tried for a gateway where its first one is taken.
 const SPARE_GATEWAYS: usize = 16;
 
@@ -51,6 +53,7 @@ impl Plugin {
                 let (pool, sub) = (&request.pool, &request.sub_pool);
                 ControlError::invalid(format!("{error}: `{pool}`, range `{sub}`"))
             })?;
+        tell_unread(request.options.keys());
         let network = request.options.get(NETWORK).filter(|name| !name.is_empty()).cloned();
         let swarm = space == AddressSpace::Global;
         let v6 = asked.pool.map_or(request.v6, |pool| pool.is_ipv6());
@@ -309,6 +312,14 @@ impl Plugin {
             )));
         }
         self.awaited_pool(id.pool).await?.ok_or_else(|| unknown_pool(id))
+    }
+}
+
+/// A misspelt option makes another network than its user thinks. It cannot be refused: engines and
+/// orchestrators put options of their own beside the user's.
+fn tell_unread<'k>(keys: impl Iterator<Item = &'k String>) {
+    for key in keys.filter(|key| *key != NETWORK && !key.starts_with(LABELS)) {
+        tracing::warn!(key, "--ipam-opt is not one of Weft's; it has `{NETWORK}` alone");
     }
 }
 

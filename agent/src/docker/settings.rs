@@ -90,7 +90,12 @@ impl Settings {
                         "leave it out, and keep the underlay private or encrypted by other means",
                     ));
                 }
-                _ => drop(settings.others.insert(key.clone(), value.clone())),
+                _ => {
+                    if !key.contains('.') {
+                        tracing::warn!(key, "option is not one of Weft's; it changes nothing");
+                    }
+                    settings.others.insert(key.clone(), value.clone());
+                }
             }
         }
         Ok(settings)

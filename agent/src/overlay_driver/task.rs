@@ -58,22 +58,31 @@ struct Joined {
     network: NetworkId,
     sandbox_key: String,
     sandbox: Sandbox,
+    since: Instant,
 }
+
+/// How long an interface that was handed over may wait for the engine to take it. An engine takes
+/// some hundred milliseconds, and puts it back when its container ends while no agent runs.
+const TAKEN_MAX: Duration = Duration::from_secs(60);
+/// The same for one that waits already when the agent starts.
+const TAKEN_AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What tells whether a sandbox is still there.
 #[derive(Debug, Clone, Copy)]
 enum Sandbox {
     /// Its namespace; the inode is 0 when it could not be read.
     Ours { inode: u64 },
-    /// The endpoint's port alone: the engine keeps the namespace where it likes.
-    Engines,
+    /// The endpoint's port alone: the engine keeps the namespace where it likes. It has to take
+    /// the other end within this time.
+    Engines { within: Duration },
 }
 
 impl Sandbox {
     fn of(far: &FarEnd) -> Self {
         match far {
             FarEnd::Placed(sandbox) => Self::Ours { inode: inode(&sandbox.path) },
-            FarEnd::Handed(HandOver::First | HandOver::Adopted) => Self::Engines,
+            FarEnd::Handed(HandOver::First) => Self::Engines { within: TAKEN_MAX },
+            FarEnd::Handed(HandOver::Adopted) => Self::Engines { within: TAKEN_AGAIN_MAX },
         }
     }
 }
@@ -284,7 +293,9 @@ impl OverlayTask {
                 let undo = Undo::of(&far);
                 match self.planner.join(network, endpoint, far) {
                     Ok(record) => {
-                        self.joined.insert(endpoint, Joined { network, sandbox_key, sandbox });
+                        let since = Instant::now();
+                        let joined = Joined { network, sandbox_key, sandbox, since };
+                        self.joined.insert(endpoint, joined);
                         Some(Then::Join { network, endpoint, record, undo, answer })
                     }
                     Err(error) => refuse(plan_error(error), answer),
@@ -427,8 +438,9 @@ impl OverlayTask {
     }
 
     /// Takes endpoints out of sandboxes that are gone: their port is gone with them, and the path
-    /// of a sandbox that we put it into leads nowhere or to another namespace. No request is
-    /// served between the observation and this, so whoever is joined was when it was made.
+    /// of a sandbox that we put it into leads nowhere or to another namespace; or the engine has
+    /// not taken its interface, or has put it back while no agent ran. No request is served
+    /// between the observation and this, so whoever is joined was when it was made.
     async fn leave_vanished(&mut self, observed: &Observed) {
         let ports: BTreeSet<_> = observed
             .namespaces
@@ -445,7 +457,10 @@ impl OverlayTask {
                     !ports.contains(names::port(**endpoint).as_str())
                         && (before == 0 || inode(joined.sandbox_key.as_ref()) != before)
                 }
-                Sandbox::Engines => handed.contains(*endpoint),
+                Sandbox::Engines { within } => {
+                    let waits = observed.handed.contains(&names::handed(**endpoint));
+                    handed.contains(*endpoint) || (waits && joined.since.elapsed() >= within)
+                }
             })
             .map(|(endpoint, joined)| Vanished {
                 network: joined.network,

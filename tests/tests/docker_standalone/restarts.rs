@@ -225,3 +225,27 @@ async fn a_host_that_lost_its_power_comes_back_with_its_containers_and_nothing_s
     }
     docker.nothing_is_left().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_engine_removes_without_its_agent_is_gone_when_the_agent_is_back() {
+    let mut docker = Docker::cluster(1).await;
+    docker.engines[0].create_network("kept", &["--subnet", "10.83.0.0/24"]);
+    let fixed = ["--network", "kept", "--ip", "10.83.0.9"];
+    let removed = docker.engines[0].run(&fixed);
+    docker.testbed.hosts[0].kill();
+    // The engine waits for its plugin, gives up, and forgets.
+    removed.remove();
+    docker.start_agent(0).await;
+    let client = &docker.testbed.hosts[0].client;
+    eventually("its endpoint is seen to be in no container", async || {
+        let all = client.endpoints(None, &ListFilter::default()).await.ok()?;
+        let stale = all.iter().all(|endpoint| endpoint.state == EndpointState::Stale);
+        (all.len() == 1 && stale).then_some(())
+    })
+    .await;
+    // Who names the address again has it.
+    let again = docker.engines[0].run(&fixed);
+    again.remove();
+    docker.engines[0].remove_network("kept");
+    docker.nothing_is_left().await;
+}

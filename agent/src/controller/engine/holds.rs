@@ -79,10 +79,15 @@ impl Controller {
         Ok(Some(network))
     }
 
-    /// Ends this host's holds of a network that no endpoint uses here: its engine forgot them, or
-    /// could not tell of their end.
+    /// Ends this host's holds of a network, and endpoints that are in no container: its engine
+    /// forgot them, or could not tell of their end. Nothing ends while a container uses it.
     pub(in crate::controller) async fn forget_holds(&self, network: &NetworkRef) -> Answer<()> {
         let definition = self.definition(network).await?;
+        for endpoint in self.engine_endpoints_apart() {
+            if let (true, Some(engine)) = (endpoint.network == definition.id, &endpoint.engine) {
+                self.end_engine_endpoint(&engine.engine_endpoint).await?;
+            }
+        }
         if self.inventory().of(definition.id).next().is_some() {
             // The deletion is refused for them, in its own words.
             return Ok(());
