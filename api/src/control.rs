@@ -8,6 +8,7 @@
 //! Where a path or a field names a network or an endpoint, it takes a full id, a prefix of one id,
 //! or a name; an endpoint's name is unique in its network only, so `NETWORK/NAME` works too.
 
+mod attachment;
 mod cluster;
 mod doctor;
 mod endpoint;
@@ -16,6 +17,10 @@ mod network;
 mod secret;
 mod table;
 
+pub use attachment::{
+    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachmentStatus, AttachmentsGone, Bandwidth, HostInterface,
+};
 pub use cluster::{
     ClusterResource, ClusterState, InitRequest, IpamPool, IpamShare, JoinRequest, LeaveRequest,
     MemberCounts, MemberResource, MemberState, StatusResource, TokenResponse,
