@@ -380,6 +380,14 @@ impl Pool {
         }
     }
 
+    /// Binds an address to another endpoint than the one that has it, without a rest between.
+    pub(crate) fn rebind(&mut self, at: u128, bound: Bound, out: &mut VecDeque<Output>) {
+        if let Some(before) = self.endpoints.get(&at) {
+            self.by_endpoint.remove(&before.endpoint);
+        }
+        self.bind(at, bound, out);
+    }
+
     /// Takes a newer state of an allocation without an endpoint; `false` when it is none. Serial
     /// order goes on behind what Swarm was given, under the stamp; other kinds stand where somebody
     /// wanted them.

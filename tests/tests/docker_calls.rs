@@ -1,5 +1,8 @@
 //! Calls of an engine to which something came in between, and calls that nothing came of.
 
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use weft_agent::client::Client;
 use weft_agent::control::HeldByEngine;
@@ -77,6 +80,128 @@ async fn an_endpoint_whose_end_was_not_heard_gives_way_to_the_next_of_its_addres
     caller.endpoint(&engine_id(1), &engine_id(3), &address, MACS[1]);
     let endpoints = testbed.hosts[0].client.endpoints(None, &Default::default()).await;
     assert_eq!(endpoints.expect("endpoints").len(), 1);
+}
+
+/// What an engine says of one of its endpoints.
+fn endpoint_of(network: u32, endpoint: u32) -> Value {
+    json!({"NetworkID": engine_id(network), "EndpointID": own_id(endpoint)})
+}
+
+/// An engine's id of one endpoint of several: its first digits tell it from the others.
+fn own_id(number: u32) -> String {
+    format!("{number:012x}{:052x}", 0)
+}
+
+fn join_of(network: u32, endpoint: u32) -> Value {
+    let mut join = endpoint_of(network, endpoint);
+    join["SandboxKey"] = json!(format!("/var/run/docker/netns/{endpoint:012}"));
+    join
+}
+
+/// Makes endpoints with addresses of their own and starts the agent again: whoever asks for one of
+/// these addresses is given it, as long as its endpoint is not joined.
+async fn left_before_a_restart(
+    testbed: &mut Testbed,
+    caller: &Caller,
+    subnet: &str,
+    endpoints: std::ops::Range<u32>,
+) -> Vec<(u32, String, Value)> {
+    let pool = caller.whole_network(&engine_id(1), "blue", subnet);
+    let mut left = Vec::new();
+    for number in endpoints {
+        let host = format!("{}{number}", subnet.trim_end_matches("0/24"));
+        let mac = format!("02:42:00:00:01:{number:02}");
+        let address = caller.address(&pool, &host, &mac);
+        caller.endpoint(&engine_id(1), &own_id(number), &address, &mac);
+        left.push((number, host, pool.clone()));
+    }
+    testbed.hosts[0].kill();
+    start_again(testbed, 0, LOCAL).await;
+    left
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_being_joined_keeps_its_address() {
+    let (mut testbed, callers) = plugins(1, LOCAL, "").await;
+    let left = left_before_a_restart(&mut testbed, &callers[0], "10.91.0.0/24", 10..26).await;
+    for (number, address, pool) in left {
+        let together = Arc::new(Barrier::new(2));
+        let (theirs, joiner) = (together.clone(), Caller::new(socket(&testbed, 0)));
+        let joining = std::thread::spawn(move || {
+            theirs.wait();
+            joiner.post("NetworkDriver.Join", &join_of(1, number))
+        });
+        together.wait();
+        let asked = callers[0].ask_address(&pool, &address, MACS[0]);
+        let joined = joining.join().expect("an answer");
+        let won = [&joined, &asked].map(|reply| reply.error().is_none());
+        assert_ne!(won[0], won[1], "of {joined:?} and {asked:?} one is to be refused");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_whose_creation_is_repeated_keeps_its_address_until_it_is_joined() {
+    let (mut testbed, callers) = plugins(1, LOCAL, "").await;
+    let left = left_before_a_restart(&mut testbed, &callers[0], "10.92.0.0/24", 10..11).await;
+    let (number, address, pool) = &left[0];
+    let full = json!(format!("{address}/24"));
+    callers[0].endpoint(&engine_id(1), &own_id(*number), &full, "02:42:00:00:01:10");
+    let asked = callers[0].ask_address(pool, address, MACS[0]);
+    assert!(asked.error().is_some_and(|told| told.contains("already in use")), "{asked:?}");
+    callers[0].call("NetworkDriver.Join", join_of(1, *number));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_asked_for_again_and_again_is_not_given_back_meanwhile() {
+    let (_testbed, callers) = plugins(1, LOCAL, "docker_unused_seconds = 2\n").await;
+    let pool = callers[0].whole_network(&engine_id(1), "blue", "10.93.0.0/24");
+    let address = callers[0].address(&pool, "", MACS[0]);
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        assert_eq!(callers[0].address(&pool, "", MACS[0]), address);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    callers[0].endpoint(&engine_id(1), &engine_id(2), &address, MACS[0]);
+}
+
+/// A network with a subnet of each family; returns their pools.
+fn dual(caller: &Caller, id: u32, subnets: [&str; 2]) -> [Value; 2] {
+    let pools = subnets.map(|subnet| caller.pool("dual", subnet));
+    let data = [0, 1].map(|family| {
+        let gateway = caller.gateway(&pools[family], "");
+        json!([{"AddressSpace": "weft-local", "Pool": subnets[family], "Gateway": gateway}])
+    });
+    let options = json!({"com.docker.network.enable_ipv6": true});
+    let body = json!({"NetworkID": engine_id(id), "IPv4Data": data[0], "IPv6Data": data[1],
+        "Options": options});
+    caller.call("NetworkDriver.CreateNetwork", body);
+    pools
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_with_a_fixed_address_of_one_family_comes_back_at_once() {
+    let (_testbed, callers) = plugins(1, LOCAL, "").await;
+    let caller = &callers[0];
+    let pools = dual(caller, 1, ["10.94.0.0/24", "fd94::/64"]);
+    for (kind, fixed) in [["10.94.0.9", ""], ["", "fd94::9"]].iter().enumerate() {
+        for round in 0..3 {
+            let number = 10 + 10 * kind as u32 + round;
+            let mac = format!("02:42:00:00:02:{number}");
+            let [v4, v6] = [0, 1].map(|one| caller.address(&pools[one], fixed[one], &mac));
+            let mut body = endpoint_of(1, number);
+            body["Interface"] = json!({"Address": v4, "AddressIPv6": v6, "MacAddress": mac});
+            caller.call("NetworkDriver.CreateEndpoint", body);
+            caller.call("NetworkDriver.Join", join_of(1, number));
+            for call in ["Leave", "DeleteEndpoint"] {
+                caller.call(&format!("NetworkDriver.{call}"), endpoint_of(1, number));
+            }
+            for (pool, address) in pools.iter().zip([v4, v6]) {
+                let address = address.as_str().and_then(|text| text.split('/').next());
+                let body = json!({"PoolID": pool, "Address": address});
+                caller.call("IpamDriver.ReleaseAddress", body);
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -295,6 +295,23 @@ async fn the_newest_request_takes_over_an_address_that_no_endpoint_came_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_late_release_leaves_an_address_to_whoever_asked_for_it_last() {
+    let (_testbed, callers) = plugins(1, GLOBAL, "").await;
+    let node = &callers[0];
+    let network = made(node, ONE);
+    let address = task(node, &network, "");
+    let pool_id = taken_part(node, &network);
+    for mac in &MACS[..2] {
+        node.address(&pool_id, &address, mac);
+    }
+    // The first call's, which broke off.
+    release(node, &pool_id, &address);
+    let prefix = network.subnet.split('/').nth(1).expect("a prefix length");
+    let body = endpoint(ONE, "e2", &address, prefix, MACS[1]);
+    node.call("NetworkDriver.CreateEndpoint", body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_who_come_at_once_for_one_address_get_it_once() {
     let (testbed, callers) = plugins(1, GLOBAL, "").await;
     let network = made(&callers[0], ONE);

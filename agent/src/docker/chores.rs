@@ -60,6 +60,8 @@ enum Begun {
     Earlier,
     /// While it ran.
     Now,
+    /// When a call was about it, so that another one is to come.
+    Called,
 }
 
 impl Seen {
@@ -81,11 +83,19 @@ impl Seen {
         started.map(|started| started + FORGOTTEN).or(heard.map(|_| patience))
     }
 
-    /// Whether no sandbox is to be expected for it any more.
-    fn is_past_joining(&self, id: EndpointId) -> bool {
-        self.apart
-            .get(&id)
-            .is_some_and(|apart| apart.begun == Begun::Earlier || apart.since.elapsed() >= JOINING)
+    /// A call is about an endpoint: its time begins anew.
+    fn called(&mut self, id: EndpointId) {
+        self.apart.insert(id, Apart { since: Instant::now(), begun: Begun::Called });
+    }
+
+    /// Whether no sandbox is to be expected for an endpoint in none.
+    fn is_past_joining(&self, endpoint: &Endpoint) -> bool {
+        let Some(apart) = self.apart.get(&endpoint.id) else { return endpoint.stale };
+        match apart.begun {
+            Begun::Earlier => true,
+            Begun::Now => endpoint.stale || apart.since.elapsed() >= JOINING,
+            Begun::Called => apart.since.elapsed() >= JOINING,
+        }
     }
 }
 
@@ -147,6 +157,18 @@ impl Plugin {
         self.seen().heard = Some(Instant::now());
     }
 
+    /// An endpoint is about to be made, joined or taken out.
+    pub(super) fn endpoint_called(&self, engine_endpoint: &str) {
+        if let Some(endpoint) = self.controller.engine_endpoint(engine_endpoint) {
+            self.seen().called(endpoint.id);
+        }
+    }
+
+    /// An endpoint is in a sandbox.
+    pub(super) fn endpoint_joined(&self, id: EndpointId) {
+        self.seen().apart.remove(&id);
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,7 +185,7 @@ impl Plugin {
             let Some(due) = self.seen().forgotten_at(endpoint.id) else { continue };
             if due > now {
                 next = Some(next.map_or(due, |next| next.min(due)));
-            } else if let Err(error) = self.end_apart(&endpoint).await {
+            } else if let Err(error) = self.end_apart(&endpoint, Self::is_forgotten).await {
                 tracing::warn!(endpoint = %endpoint.id, %error, "endpoint was not ended");
                 next = Some(now + RETRY_MAX);
             }
@@ -179,16 +201,35 @@ impl Plugin {
         let holder = apart.iter().find(|endpoint| {
             endpoint.network == network && (has(endpoint.address) || has(endpoint.address_ipv6))
         });
-        match holder.filter(|holder| holder.stale || self.seen().is_past_joining(holder.id)) {
-            Some(holder) => self.end_apart(holder).await,
+        match holder.filter(|holder| self.is_past_joining(holder)) {
+            Some(holder) => self.end_apart(holder, Self::is_past_joining).await,
             None => Ok(()),
         }
     }
 
-    async fn end_apart(&self, endpoint: &Endpoint) -> Answer<()> {
+    fn is_forgotten(&self, endpoint: &Endpoint) -> bool {
+        self.seen().forgotten_at(endpoint.id).is_some_and(|due| due <= Instant::now())
+    }
+
+    fn is_past_joining(&self, endpoint: &Endpoint) -> bool {
+        self.seen().is_past_joining(endpoint)
+    }
+
+    /// Ends an endpoint in no sandbox, unless a call of the engine about it came meanwhile.
+    async fn end_apart(
+        &self,
+        endpoint: &Endpoint,
+        still: impl Fn(&Self, &Endpoint) -> bool + Send + Sync,
+    ) -> Answer<()> {
         let Some(engine) = &endpoint.engine else { return Ok(()) };
-        tracing::info!(endpoint = %endpoint.id, "the engine forgot it; it ends");
-        self.controller.end_engine_endpoint(&engine.engine_endpoint).await
+        let is_left = |endpoint: &Endpoint| {
+            let left = still(self, endpoint);
+            if left {
+                tracing::info!(endpoint = %endpoint.id, "the engine forgot it; it ends");
+            }
+            left
+        };
+        self.controller.end_endpoint_apart(&engine.engine_endpoint, is_left).await
     }
 
     /// Returns how many seconds the next one has left.

@@ -54,6 +54,7 @@ impl Plugin {
                 addresses.push(address.ip());
             }
         }
+        self.endpoint_called(&engine_endpoint);
         let wanted = EndpointWanted {
             engine_network: hold.engine_network,
             engine_endpoint,
@@ -91,13 +92,16 @@ impl Plugin {
             return Err(ControlError::invalid("`SandboxKey` is missing in the request"));
         }
         let endpoint = self.endpoint(&request.network_id, &request.endpoint_id)?;
+        self.endpoint_called(&request.endpoint_id);
         let handed =
             self.controller.hand_over(endpoint.id, &request.sandbox_key, hold.way_out).await?;
+        self.endpoint_joined(endpoint.id);
         Ok(answer(handed))
     }
 
     pub(super) async fn leave(&self, request: EndpointRequest) -> Answer<()> {
         let id = checked_id("EndpointID", &request.endpoint_id)?;
+        self.endpoint_called(id);
         match self.controller.engine_endpoint(id) {
             Some(endpoint) => self.controller.take_back(endpoint.id).await,
             None => Ok(()),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnetwork::IpNetwork;
+use weft_api::EndpointId;
 
 use super::asks::{Span, Target};
 use super::{Ipam, Phase};
@@ -74,6 +75,26 @@ impl Ipam {
                 }
             }
         }
+    }
+
+    /// Hands an address of an endpoint on to another one of this node, which has none of the space:
+    /// it is in use all the while, and does not rest. `false` when nothing has changed, as `from`
+    /// does not have it or `to` has another.
+    pub fn rebind(
+        &mut self,
+        space: Space,
+        address: IpAddr,
+        from: EndpointId,
+        to: EndpointId,
+    ) -> bool {
+        let Some(at) = space.offset(address) else { return false };
+        let Some(pool) = self.pools.get_mut(&space) else { return false };
+        if pool.endpoint(at) != Some(from) || pool.of_endpoint(to).is_some() {
+            return false;
+        }
+        self.stamp += 1;
+        pool.rebind(at, Bound { endpoint: to, stamp: self.stamp }, &mut self.out);
+        true
     }
 
     pub(super) fn submit(&mut self, ticket: Ticket, job: Job, now: Instant) {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnetwork::IpNetwork;
 use weft_api::control::ControlError;
 use weft_api::{Definition, EndpointId, Mac, NetworkId, Subnet};
-use weft_ipam::{Purpose, Space};
+use weft_ipam::{Ipam, Purpose, Space};
 use weft_networkdb::MemberState;
 use weft_overlay::{PEER_TABLE, PeerRecord};
 
@@ -50,30 +50,44 @@ impl Controller {
             Some(address) => Some(self.lock_address(network, address).await),
             None => None,
         };
-        let mut endpoint = None;
-        if let Some(mac) = wanted.mac {
-            let inventory = self.inventory();
-            for claim in inventory.claims().filter(|c| c.network == network && c.mac == Some(mac)) {
-                endpoint = Some(claim.endpoint);
-                let same = wanted.pool.contains(claim.address.ip())
-                    && wanted.address.is_none_or(|address| address == claim.address.ip());
-                if same {
-                    return Ok(claim.address);
-                }
+        let earlier: Vec<Claim> = match wanted.mac {
+            None => Vec::new(),
+            Some(mac) => {
+                let of = |claim: &&Claim| claim.network == network && claim.mac == Some(mac);
+                self.inventory().claims().filter(of).cloned().collect()
+            }
+        };
+        for claim in &earlier {
+            let same = wanted.pool.contains(claim.address.ip())
+                && wanted.address.is_none_or(|address| address == claim.address.ip());
+            if same && self.renew(claim, wanted.address).await? {
+                return Ok(claim.address);
             }
         }
+        let endpoint = match earlier.first() {
+            Some(claim) => claim.endpoint,
+            None => fresh_endpoint()?,
+        };
         if let Some(address) = wanted.address
             && let Some(claim) = self.take_over(&wanted, address, endpoint).await?
         {
             return Ok(claim.address);
         }
-        let endpoint = match endpoint {
-            Some(endpoint) => endpoint,
-            None => EndpointId::from_bytes(
-                crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
-            ),
-        };
         self.claim_for(wanted, endpoint).await.map(|claim| claim.address)
+    }
+
+    /// Lets a claim wait anew, since it is asked for again; `false` when it is there no more. The
+    /// caller holds the lock of `locked`.
+    async fn renew(&self, claim: &Claim, locked: Option<IpAddr>) -> Answer<bool> {
+        let (network, address) = (claim.network, claim.address.ip());
+        let _turn = match locked {
+            Some(_) => None,
+            None => Some(self.lock_address(network, address).await),
+        };
+        if self.inventory().claim(network, address) != Some(claim) {
+            return Ok(false);
+        }
+        self.keep_claim(Claim { since_s: now_s(), ..claim.clone() }).await.map(|_| true)
     }
 
     /// Takes an address for an endpoint of this id.
@@ -109,13 +123,13 @@ impl Controller {
     }
 
     /// Takes over an address that was named before and that no endpoint has: it lingers, or the
-    /// call it was named for broke off. `endpoint` is the one that an address of the other family
-    /// is bound to already. The caller holds the address's lock.
+    /// call it was named for broke off. It becomes that of `endpoint`, so that what is left of the
+    /// other one does not meet it. The caller holds the address's lock.
     async fn take_over(
         &self,
         wanted: &AddressWanted,
         address: IpAddr,
-        endpoint: Option<EndpointId>,
+        endpoint: EndpointId,
     ) -> Answer<Option<Claim>> {
         let network = wanted.definition.id;
         let named = self
@@ -125,15 +139,41 @@ impl Controller {
             .filter(|claim| claim.choice == Choice::Named && claim.by == wanted.by)
             .cloned();
         let Some(claim) = named else { return Ok(None) };
-        let endpoint = match (claim.by, endpoint) {
-            (_, None) => claim.endpoint,
-            // Bound to no endpoint's id.
-            (AllocatedBy::SwarmLeader, Some(endpoint)) => endpoint,
-            (AllocatedBy::ThisNode, Some(endpoint)) if endpoint == claim.endpoint => endpoint,
-            (AllocatedBy::ThisNode, Some(_)) => return Ok(None),
-        };
         let (mac, standing, since_s) = (wanted.mac, Standing::Waiting, now_s());
-        self.keep_claim(Claim { endpoint, mac, standing, since_s, ..claim }).await.map(Some)
+        self.rebind(Claim { mac, standing, since_s, ..claim }, endpoint).await
+    }
+
+    /// Makes a claim that of another endpoint to come; `None` when that has an address of the
+    /// subnet already, and nothing has changed then. The caller holds the address's lock.
+    pub(super) async fn rebind(&self, claim: Claim, endpoint: EndpointId) -> Answer<Option<Claim>> {
+        let (network, address, by, from) =
+            (claim.network, claim.address.ip(), claim.by, claim.endpoint);
+        let claim = Claim { endpoint, ..claim };
+        let write = claim.to_write();
+        let rebound = self
+            .core(move |core, now| {
+                let is_bound = match by {
+                    // Bound to no endpoint's id.
+                    AllocatedBy::SwarmLeader => true,
+                    AllocatedBy::ThisNode => core.node_mut().is_some_and(|node| {
+                        let space = space_of(node.db().definition(network), network, address);
+                        let rebind =
+                            |ipam: &mut Ipam, space| ipam.rebind(space, address, from, endpoint);
+                        space.is_some_and(|space| node.with_ipam(now, |ipam| rebind(ipam, space)))
+                    }),
+                };
+                if is_bound {
+                    core.persist([write]);
+                }
+                is_bound
+            })
+            .await?;
+        if !rebound {
+            return Ok(None);
+        }
+        self.inventory().put_claim(claim.clone());
+        self.engines.notify_one();
+        Ok(Some(claim))
     }
 
     /// Held from the look at an address's claim to what comes of it: an endpoint that takes its
@@ -153,12 +193,11 @@ impl Controller {
         let Some(claim) = self.inventory().claim(network, address).cloned() else { return Ok(()) };
         match (claim.standing, claim.choice, claim.by) {
             (Standing::Lingering, ..) => Ok(()),
-            (Standing::Waiting, Choice::Named, AllocatedBy::ThisNode) => {
+            // Whoever let it go may be another than the one who named it last and still comes.
+            (Standing::Waiting, Choice::Named, _) => {
                 self.keep_claim(lingering(claim)).await.map(drop)
             }
-            (Standing::Waiting, Choice::Any | Choice::Named, _) => {
-                self.drop_claim(network, address).await
-            }
+            (Standing::Waiting, Choice::Any, _) => self.drop_claim(network, address).await,
         }
     }
 
@@ -341,6 +380,12 @@ fn in_use(definition: &Definition, address: IpAddr, holder: &str) -> ControlErro
         definition.name
     ))
     .with_hint("`weft network inspect --verbose` shows the endpoints")
+}
+
+/// The id of an endpoint to come.
+pub(super) fn fresh_endpoint() -> Answer<EndpointId> {
+    let random = crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?;
+    Ok(EndpointId::from_bytes(random))
 }
 
 fn lingering(claim: Claim) -> Claim {

@@ -10,6 +10,7 @@ use weft_api::driver::Options;
 use weft_api::{Definition, EndpointId, Mac};
 
 use super::AddressWanted;
+use super::claims::fresh_endpoint;
 use crate::control::Answer;
 use crate::controller::endpoints::Draft;
 use crate::controller::inventory::{
@@ -74,7 +75,7 @@ impl Controller {
         definition: &Definition,
         wanted: EndpointWanted,
     ) -> Answer<Endpoint> {
-        let _turn = self.locks.lock(format!("engine/{}", wanted.engine_endpoint)).await;
+        let _turn = self.locks.lock(engine_turn(&wanted.engine_endpoint)).await;
         if let Some(there) = self.engine_endpoint(&wanted.engine_endpoint) {
             return repeated(there, &wanted);
         }
@@ -90,6 +91,12 @@ impl Controller {
             turns.push(self.lock_address(definition.id, address).await);
         }
         let claims = self.claims_of(definition, &wanted).await?;
+        if wanted.addresses.is_empty() {
+            // Nobody named it, and nobody is to let it go before the endpoint has it.
+            for (claim, _) in &claims {
+                turns.push(self.lock_address(definition.id, claim.address.ip()).await);
+            }
+        }
         let made = self.make_claimed(definition, &claims, wanted).await;
         if made.is_err() {
             // Those asked for ahead are the engine's to release; all others end here.
@@ -113,12 +120,7 @@ impl Controller {
                 claims.push((claim, Ahead::Yes));
             }
         }
-        let endpoint = match claims.first() {
-            Some((claim, _)) => claim.endpoint,
-            None => EndpointId::from_bytes(
-                crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
-            ),
-        };
+        let endpoint = self.one_endpoint(&mut claims).await?;
         let found: Vec<IpAddr> = claims.iter().map(|(claim, _)| claim.address.ip()).collect();
         let mut missing: Vec<Option<IpAddr>> =
             wanted.addresses.iter().filter(|a| !found.contains(a)).copied().map(Some).collect();
@@ -150,6 +152,22 @@ impl Controller {
             }
         }
         Ok(claims)
+    }
+
+    /// The endpoint that claims are for. Of two that were made for different ones, each becomes
+    /// that of a third. The caller holds the locks of their addresses.
+    async fn one_endpoint(&self, claims: &mut [(Claim, Ahead)]) -> Answer<EndpointId> {
+        let ids: BTreeSet<EndpointId> = claims.iter().map(|(claim, _)| claim.endpoint).collect();
+        if let (Some(id), 1) = (ids.first(), ids.len()) {
+            return Ok(*id);
+        }
+        let fresh = fresh_endpoint()?;
+        for (claim, _) in claims {
+            if let Some(rebound) = self.rebind(claim.clone(), fresh).await? {
+                *claim = rebound;
+            }
+        }
+        Ok(fresh)
     }
 
     async fn make_claimed(
@@ -273,10 +291,31 @@ impl Controller {
 
     /// Ends an endpoint, in a sandbox or not. Of one that is not there: nothing.
     pub(crate) async fn end_engine_endpoint(&self, engine_endpoint: &str) -> Answer<()> {
+        self.end_engine_endpoint_if(engine_endpoint, |_| true).await
+    }
+
+    /// Ends an endpoint that is in no sandbox and of which `is_left` holds. Both are judged in its
+    /// turn: one that is being made or joined meanwhile stays.
+    pub(crate) async fn end_endpoint_apart(
+        &self,
+        engine_endpoint: &str,
+        is_left: impl Fn(&Endpoint) -> bool + Send + Sync,
+    ) -> Answer<()> {
+        let is_apart = |endpoint: &Endpoint| endpoint.sandbox.is_none() && is_left(endpoint);
+        self.end_engine_endpoint_if(engine_endpoint, is_apart).await
+    }
+
+    async fn end_engine_endpoint_if(
+        &self,
+        engine_endpoint: &str,
+        ends: impl Fn(&Endpoint) -> bool + Send + Sync,
+    ) -> Answer<()> {
+        let _making = self.locks.lock(engine_turn(engine_endpoint)).await;
         let Some(endpoint) = self.engine_endpoint(engine_endpoint) else { return Ok(()) };
         let _turn = self.locks.lock(format!("endpoint/{}", endpoint.id)).await;
-        if self.current(endpoint.id).is_err() {
-            return Ok(());
+        match self.current(endpoint.id) {
+            Ok(current) if ends(&current) => {}
+            Ok(_) | Err(_) => return Ok(()),
         }
         let endpoint = self.leave_locked(endpoint.id, None).await?;
         self.end_endpoint(endpoint).await
@@ -338,6 +377,11 @@ impl Controller {
 enum Ahead {
     Yes,
     No,
+}
+
+/// The turn of an endpoint that an engine makes, repeats or ends.
+fn engine_turn(engine_endpoint: &str) -> String {
+    format!("engine/{engine_endpoint}")
 }
 
 fn repeated(there: Endpoint, wanted: &EndpointWanted) -> Answer<Endpoint> {

@@ -85,7 +85,7 @@ impl Controller {
         let definition = self.definition(network).await?;
         for endpoint in self.engine_endpoints_apart() {
             if let (true, Some(engine)) = (endpoint.network == definition.id, &endpoint.engine) {
-                self.end_engine_endpoint(&engine.engine_endpoint).await?;
+                self.end_endpoint_apart(&engine.engine_endpoint, |_| true).await?;
             }
         }
         if self.inventory().of(definition.id).next().is_some() {

@@ -229,3 +229,22 @@ fn an_ipv6_pool_is_no_slower_for_its_size() {
     assert_eq!(address(&last), ip("fd00::ffff:ffff:ffff:ffff"));
     assert_eq!(cluster.exact(0, space, "fd00::", 5001), Err(Error::IpAlreadyAllocated));
 }
+
+#[test]
+fn an_address_is_handed_on_to_another_endpoint_without_a_rest() {
+    let (mut cluster, space) = alone("10.0.0.0/29");
+    let given = address(&cluster.exact(0, space, "10.0.0.3", 1));
+    address(&cluster.exact(0, space, "10.0.0.4", 2));
+    let mut rebind = |from, to| {
+        let (from, to) = (endpoint(from), endpoint(to));
+        cluster.act(0, |ipam, _| ipam.rebind(space, given, from, to)).unwrap()
+    };
+    assert!(!rebind(3, 4), "it is another's");
+    assert!(!rebind(1, 2), "that one has an address of the space");
+    assert!(rebind(1, 5));
+    assert!(!rebind(1, 6), "it is handed on already");
+    cluster.kill(0);
+    cluster.start(0);
+    assert_eq!(cluster.exact(0, space, "10.0.0.3", 1), Err(Error::IpAlreadyAllocated));
+    assert_eq!(address(&cluster.exact(0, space, "10.0.0.3", 5)), given);
+}
