@@ -70,6 +70,8 @@ pub struct Docker {
     pub socket: PathBuf,
     /// Where the engine's networks are known.
     pub scope: Scope,
+    /// What the engine calls the plugin, as its user has to.
+    pub name: String,
     /// How long a pool or an address may wait for its network or endpoint.
     pub unused: Duration,
 }
@@ -140,6 +142,7 @@ impl Config {
         let current = host.current_dir();
         let absolute = |path: PathBuf| current.join(path);
         let docker = layer.docker_socket.map(|path| Docker {
+            name: layer.docker_name.unwrap_or_else(|| name_by_socket(&path)),
             socket: absolute(path),
             scope: layer.docker_scope.unwrap_or(Scope::Local),
             unused: Duration::from_secs(layer.docker_unused_seconds.unwrap_or(300)),
@@ -195,6 +198,11 @@ impl Config {
     pub const fn advertise_addr(&self) -> SocketAddr {
         SocketAddr::new(self.advertise, self.port)
     }
+}
+
+/// An engine calls a plugin as its socket is called, without the ending.
+fn name_by_socket(socket: &Path) -> String {
+    socket.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 fn read_file(path: &Path) -> Result<Layer, ConfigError> {

@@ -49,6 +49,8 @@ const ID_BYTES_MAX: usize = 128;
 pub struct Plugin {
     controller: Arc<Controller>,
     scope: Scope,
+    /// What the engine calls this plugin.
+    name: String,
     /// How long a pool or an address may wait for its network or endpoint, in seconds. An engine
     /// takes far less; what waits longer belongs to a call that broke off.
     unused_s_max: u64,
@@ -70,6 +72,7 @@ impl Plugin {
             scope: config.scope,
             unused_s_max: config.unused.as_secs(),
             books: Mutex::default(),
+            name: config.name.clone(),
             granted: Mutex::default(),
             pools: tokio::sync::Mutex::default(),
             chores: Notify::new(),

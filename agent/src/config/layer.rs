@@ -88,6 +88,8 @@ layer! {
     docker_socket: PathBuf = parse, "a path";
     /// Where an engine's networks are known.
     docker_scope: Scope = parse, "local or global";
+    /// What the engine calls the plugin.
+    docker_name: String = parse, "a name such as weft or weft:latest";
     /// How long what an engine asked for may stay unused, in seconds.
     docker_unused_seconds: u64 = parse, "a number of seconds";
     /// Pool of the default IPv4 subnets.

@@ -67,9 +67,10 @@ fn the_example_documents_every_key_and_no_other() {
 fn the_example_shows_the_defaults() {
     let defaults = resolve("").unwrap();
     let mut layer = parse(&example_uncommented()).unwrap();
-    // These six have no default value, and these two come from the host.
+    // These seven have no default value, and these two come from the host.
     layer.docker_socket = None;
     layer.docker_scope = None;
+    layer.docker_name = None;
     layer.docker_unused_seconds = None;
     layer.join = None;
     layer.token_file = None;
@@ -77,6 +78,15 @@ fn the_example_shows_the_defaults() {
     layer.name = None;
     layer.advertise = None;
     assert_eq!(Config::resolve(layer, &FixedHost).unwrap(), defaults);
+}
+
+#[test]
+fn an_engine_calls_the_plugin_by_its_socket_unless_it_is_told_otherwise() {
+    let name = |text: &str| resolve(text).unwrap().docker.unwrap().name;
+    assert_eq!(name("docker_socket = \"/run/docker/plugins/weft.sock\""), "weft");
+    assert_eq!(name("docker_socket = \"/run/docker/plugins/blue.sock\""), "blue");
+    let told = "docker_socket = \"/run/weft.sock\"\ndocker_name = \"weft:latest\"";
+    assert_eq!(name(told), "weft:latest");
 }
 
 #[test]

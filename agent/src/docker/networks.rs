@@ -55,7 +55,7 @@ impl Plugin {
         {
             return repeated(&hold, &options);
         }
-        let from = pools_from(&described)?;
+        let from = pools_from(&described, &self.name)?;
         let definition = self.settle(&id, &described, from).await?;
         let attached_for =
             if is_swarms(&id) { AttachedFor::Endpoints } else { AttachedFor::TheNetwork };
@@ -258,22 +258,22 @@ fn repeated(hold: &Hold, options: &Value) -> Answer<()> {
     )))
 }
 
-fn pools_from(described: &Described) -> Answer<PoolsFrom> {
+fn pools_from(described: &Described, plugin: &str) -> Answer<PoolsFrom> {
     let mut from = None;
     if described.data.is_empty() {
         return Err(ControlError::invalid("a network of Weft's needs a subnet")
-            .with_hint("leave out --ipam-driver null, and give --ipam-driver weft"));
+            .with_hint(format!("leave out --ipam-driver null, and give --ipam-driver {plugin}")));
     }
     for data in &described.data {
         let space = data.address_space.as_str();
         if ENGINE_SPACES.contains(&space) {
-            return Err(engines_own(described, data));
+            return Err(engines_own(described, data, plugin));
         }
         let Some(pool) = data.pool else {
             return Err(ControlError::invalid("a subnet of the network has no pool"));
         };
         if pool.prefix() == 0 {
-            return Err(engines_own(described, data));
+            return Err(engines_own(described, data, plugin));
         }
         from = Some(match space {
             LOCAL_SPACE | GLOBAL_SPACE | "" => PoolsFrom::Weft,
@@ -284,15 +284,20 @@ fn pools_from(described: &Described) -> Answer<PoolsFrom> {
 }
 
 /// The engine's own IPAM driver gives each engine addresses without regard to the others.
-fn engines_own(described: &Described, data: &IpamData) -> ControlError {
+fn engines_own(described: &Described, data: &IpamData, plugin: &str) -> ControlError {
     let name = described.settings.network.as_deref();
-    let option = name.map_or_else(String::new, |name| format!(" --ipam-opt {NETWORK}={name}"));
     ControlError::invalid(format!(
         "the network's addresses come from the engine's own IPAM driver (`{}`), which does not \
          know of other hosts",
         if data.address_space.is_empty() { "null" } else { &data.address_space }
     ))
-    .with_hint(format!("docker network create -d weft --ipam-driver weft{option} NETWORK"))
+    .with_hint(create_hint(plugin, name))
+}
+
+/// The command that makes a network of this plugin, by the cluster's network where it is named.
+pub(super) fn create_hint(plugin: &str, network: Option<&str>) -> String {
+    let option = network.map_or_else(String::new, |name| format!(" --ipam-opt {NETWORK}={name}"));
+    format!("docker network create -d {plugin} --ipam-driver {plugin}{option} NETWORK")
 }
 
 fn two_names(reserved: &str, asked: Option<&str>) -> ControlError {
@@ -333,13 +338,16 @@ mod tests {
     #[test]
     fn the_engines_own_addresses_are_refused_with_the_right_command() {
         for spaces in [&["LocalDefault"][..], &["GlobalDefault"], &[LOCAL_SPACE, "LocalDefault"]] {
-            let error = pools_from(&described(spaces)).unwrap_err();
-            let hint = error.hint.unwrap();
-            assert!(hint.contains("--ipam-driver weft --ipam-opt network=blue"), "{hint}");
+            for plugin in ["weft", "weft:latest"] {
+                let hint = pools_from(&described(spaces), plugin).unwrap_err().hint.unwrap();
+                let command = format!("-d {plugin} --ipam-driver {plugin} --ipam-opt network=blue");
+                assert!(hint.contains(&command), "{hint}");
+            }
         }
-        assert!(pools_from(&described(&[])).is_err());
-        assert_eq!(pools_from(&described(&["theirs"])).unwrap(), PoolsFrom::Another);
-        assert_eq!(pools_from(&described(&[LOCAL_SPACE])).unwrap(), PoolsFrom::Weft);
+        let from = |spaces| pools_from(&described(spaces), "weft");
+        assert!(from(&[]).is_err());
+        assert_eq!(from(&["theirs"]).unwrap(), PoolsFrom::Another);
+        assert_eq!(from(&[LOCAL_SPACE]).unwrap(), PoolsFrom::Weft);
     }
 
     #[test]

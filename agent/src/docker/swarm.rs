@@ -14,7 +14,7 @@ use weft_ipam::{Purpose, Want};
 
 use super::agreement::{Described, swarms_id, vnis_of};
 use super::books::{Insist, Origin};
-use super::networks::{not_anothers, own_name};
+use super::networks::{create_hint, not_anothers, own_name};
 use super::pool_id::PoolId;
 use super::settings::{CLUSTER_NETWORK, Settings};
 use super::{Plugin, checked_id};
@@ -50,7 +50,7 @@ impl Plugin {
         let data: Vec<_> = request.ipv4_data.into_iter().chain(request.ipv6_data).collect();
         if data.iter().all(|data| data.pool.is_none()) {
             return Err(ControlError::invalid("a network of Weft's needs a subnet")
-                .with_hint("docker network create -d weft --ipam-driver weft NETWORK"));
+                .with_hint(create_hint(&self.name, None)));
         }
         let described = Described { data, settings: Settings::of_driver(&request.options)? };
         let definition = self.swarms_network(id, &described).await?;
