@@ -1,7 +1,10 @@
 //! Engines in a Swarm: the leader asks its plugin for the whole Swarm, each node asks its own.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use weft_agent::control::Detail;
+use weft_api::control::{MemberState, NetworkCreate};
 use weft_tests::callers::{engine_id, plugins, socket, start_again};
 use weft_tests::testbed::{Testbed, eventually};
 use weft_tests::transcript::Caller;
@@ -37,6 +40,11 @@ fn pool(caller: &Caller, space: &str, subnet: &str, name: &str) -> (Value, Strin
     let body = json!({"AddressSpace": space, "Pool": subnet, "SubPool": "", "Options": options});
     let reply = caller.call("IpamDriver.RequestPool", body);
     (reply["PoolID"].clone(), reply["Pool"].as_str().expect("a pool").to_owned())
+}
+
+/// The same of any subnet, as a leader asks it.
+fn pool_wanted() -> Value {
+    json!({"AddressSpace": "weft-global", "Options": {"network": NAME}})
 }
 
 fn allocation(id: &str, subnet: &str, gateway: &Value, options: &Value) -> Value {
@@ -191,12 +199,14 @@ async fn a_network_made_again_is_not_the_one_that_is_being_deleted() {
     started(node, &old, &pool_id, "e1", &address, MACS[0]);
     // The service is removed and deployed again while its tasks stop.
     leader.call("NetworkDriver.FreeNetwork", json!({"NetworkID": ONE}));
-    let again = Caller::new(socket(&testbed, 0));
-    let again = std::thread::spawn(move || made(&again, OTHER));
+    let asked = Instant::now();
+    leader.refused("IpamDriver.RequestPool", pool_wanted(), &[ONE, "h2", "try again"]);
+    assert!(asked.elapsed() < Duration::from_secs(10), "it waits a little for the last task");
     // Who leads from now on was not told.
     is_not_made(node, OTHER, &[ONE, "try again"]);
     is_known(&testbed, &old).await;
-    assert!(!again.is_finished(), "it waits for the last task");
+    let again = Caller::new(socket(&testbed, 0));
+    let again = std::thread::spawn(move || made(&again, OTHER));
     ended(node, &old, &pool_id, "e1", &address);
     node.call("NetworkDriver.DeleteNetwork", json!({"NetworkID": ONE}));
     let new = again.join().expect("it is made");
@@ -237,11 +247,56 @@ async fn a_leader_gives_an_address_that_is_named_once() {
             twice(leader, &network, address);
         }
     }
-    // Of what it gave before its restart an agent knows no more.
+    // What it gave before its restart an agent knows after it.
+    release(&callers[0], &network.pool_id, &any);
     testbed.hosts[0].kill();
     start_again(&mut testbed, 0, GLOBAL).await;
-    assert_eq!(task(&callers[0], &network, &named), named);
     twice(&callers[0], &network, &named);
+    assert_eq!(task(&callers[0], &network, &any), any);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_networks_of_a_swarm_on_one_of_the_cluster_neither_forgets_for_the_other() {
+    let (testbed, callers) = plugins(2, GLOBAL, "").await;
+    let plain = NetworkCreate::named(NAME);
+    testbed.hosts[0].client.create_network(&plain).await.expect("a network");
+    let one = made(&callers[0], ONE);
+    let address = task(&callers[0], &one, "");
+    let other = made(&callers[0], OTHER);
+    assert_eq!(one.cluster_id(), other.cluster_id());
+    let twice = |leader: &Caller, network: &Network, address: &str| {
+        let body = wanted(&network.pool_id, address);
+        leader.refused("IpamDriver.RequestAddress", body, &[address, "already in use"]);
+    };
+    twice(&callers[0], &other, &address);
+    // A leader takes all networks up before the first address; one of them may fail and come late.
+    let one = replayed(&callers[1], &one);
+    assert_eq!(task(&callers[1], &one, &address), address);
+    let other = replayed(&callers[1], &other);
+    twice(&callers[1], &other, &address);
+    // The end of one is not that of the other.
+    callers[1].call("NetworkDriver.FreeNetwork", json!({"NetworkID": OTHER}));
+    twice(&callers[1], &one, &address);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_network_that_a_dead_node_has_part_in_holds_up_no_leader() {
+    let (mut testbed, callers) = plugins(2, GLOBAL, "").await;
+    let network = made(&callers[0], ONE);
+    let address = task(&callers[0], &network, "");
+    let pool_id = taken_part(&callers[1], &network);
+    started(&callers[1], &network, &pool_id, "e1", &address, MACS[0]);
+    testbed.hosts[1].kill();
+    eventually("the node is dead", async || {
+        let members = testbed.hosts[0].client.members().await.ok()?;
+        let is_dead = |name: &str, state| name == "h2" && state == MemberState::Failed;
+        members.iter().any(|member| is_dead(&member.name, member.state)).then_some(())
+    })
+    .await;
+    callers[0].call("NetworkDriver.FreeNetwork", json!({"NetworkID": ONE}));
+    let asked = Instant::now();
+    callers[0].refused("IpamDriver.RequestPool", pool_wanted(), &[ONE, "h2", "another name"]);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,7 +106,8 @@ impl Plugin {
     /// A record does not decode, or the agent is stopping.
     pub async fn restore(&self) -> Answer<()> {
         let records = self.controller.kept(PREFIX).await?;
-        self.books().restore(&records).map_err(|error| {
+        let restored = self.books().restore(&records);
+        restored.and_then(|()| self.granted().restore(&records)).map_err(|error| {
             weft_api::control::ControlError::internal(format!(
                 "a record of the Docker plugin does not decode: {error}"
             ))

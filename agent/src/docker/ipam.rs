@@ -150,7 +150,8 @@ impl Plugin {
         let network = definition.id;
         match id.space {
             AddressSpace::Global => {
-                self.granted().take_back(id.pool, address);
+                let write = self.granted().take_back(id.pool, address);
+                self.controller.keep(write).await?;
                 self.controller.release_held(network, id.pool, address, Held::Swarm).await
             }
             AddressSpace::Local => {

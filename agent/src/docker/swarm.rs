@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
+use tokio::time::timeout_at;
 use weft_api::Definition;
 use weft_api::control::ControlError;
 use weft_api::driver::Scope;
@@ -14,6 +15,7 @@ use weft_ipam::{Purpose, Want};
 
 use super::agreement::{Described, swarms_id, vnis_of};
 use super::books::{Insist, Origin};
+use super::granted::{TakenUp, kept};
 use super::networks::{create_hint, not_anothers, own_name};
 use super::pool_id::PoolId;
 use super::settings::{CLUSTER_NETWORK, Settings};
@@ -23,9 +25,9 @@ use crate::doctor::overlap;
 use crate::overlay_driver::options::VXLAN_IDS;
 
 /// How long a leader waits for a network that its Swarm removed and whose name or subnet it asks
-/// for again. An engine gives a task ten seconds to stop. Refused, the Swarm would try again only
-/// minutes later.
-const ENDING_MAX: Duration = Duration::from_secs(20);
+/// for again. It allocates nothing else meanwhile. Refused, it tries again when a task or a network
+/// ends, and at the latest after five minutes.
+const ENDING_MAX: Duration = Duration::from_secs(3);
 /// How often it looks whether the network is gone.
 const ENDING_LOOK: Duration = Duration::from_millis(50);
 /// The only news engines tell remote drivers: a node came or went.
@@ -54,8 +56,14 @@ impl Plugin {
         }
         let described = Described { data, settings: Settings::of_driver(&request.options)? };
         let definition = self.swarms_network(id, &described).await?;
-        // Whoever leads now asks for all there is once more.
-        self.forget_granted(&definition);
+        // Whoever leads now asks for all there is once more, with what the last one was answered.
+        let taken_up = match described.settings.cluster_network {
+            Some(_) => TakenUp::Again,
+            None => TakenUp::First,
+        };
+        let pools: Vec<_> = definition.subnets.iter().map(|subnet| subnet.pool).collect();
+        let writes = self.granted().take_up(&pools, id, taken_up);
+        self.controller.keep(writes).await?;
         for pool in described.data.iter().filter_map(|data| data.pool) {
             self.end_reservation(pool).await?;
         }
@@ -99,10 +107,11 @@ impl Plugin {
     /// The Swarm deleted the network: nobody may use it any more, and soon nobody does.
     pub(super) async fn free_network(&self, request: NetworkRequest) -> Answer<()> {
         let id = checked_id("NetworkID", &request.network_id)?;
+        let writes = self.granted().end(id);
+        self.controller.keep(writes).await?;
         let definitions = self.controller.definitions().await?;
         let of_swarm = definitions.into_iter().find(|definition| swarms_id(definition) == Some(id));
         let Some(definition) = of_swarm else { return Ok(()) };
-        self.forget_granted(&definition);
         self.retire(definition.id, Insist::Always).await
     }
 
@@ -115,13 +124,24 @@ impl Plugin {
     ) -> Answer<()> {
         let deadline = tokio::time::Instant::now() + ENDING_MAX;
         while let Some(ending) = self.ending_with(name, pool).await? {
-            let in_use = !self.controller.attached_members(ending.id).await?.is_empty();
-            if !in_use && self.controller.retire_network(ending.id).await? {
-                continue;
+            let part = self.controller.taking_part(ending.id).await?;
+            if !part.away.is_empty() {
+                // It ends when they are back, which nobody waits for.
+                return Err(still_ending(&ending, &part.away));
+            }
+            if part.here.is_empty() {
+                // On a task of its own: what has begun is not cut off by the deadline.
+                let controller = self.controller.clone();
+                let network = ending.id;
+                let deletion = async move { controller.retire_network(network).await };
+                if let Ok(done) = timeout_at(deadline, tokio::spawn(deletion)).await
+                    && matches!(done, Ok(Ok(true)))
+                {
+                    continue;
+                }
             }
             if tokio::time::Instant::now() >= deadline {
-                // Whether it is in the way is judged where the network is made.
-                return Ok(());
+                return Err(still_ending(&ending, &part.here));
             }
             tokio::time::sleep(ENDING_LOOK).await;
         }
@@ -169,16 +189,17 @@ impl Plugin {
         let allocated =
             self.controller.allocate_held(network, id.pool, want, id.sub_pool, purpose).await;
         match (&allocated, named) {
-            (Ok(allocated), None) => drop(self.granted().give(id.pool, allocated.ip())),
-            (Err(_), Some(address)) => self.granted().take_back(id.pool, address),
-            (Ok(_), Some(_)) | (Err(_), None) => {}
+            (Ok(allocated), _) => {
+                self.granted().give(id.pool, allocated.ip());
+                self.controller.keep([kept(id.pool, allocated.ip())]).await?;
+            }
+            (Err(_), Some(address)) => {
+                // Nothing of it was kept yet.
+                drop(self.granted().take_back(id.pool, address));
+            }
+            (Err(_), None) => {}
         }
         allocated
-    }
-
-    fn forget_granted(&self, definition: &Definition) {
-        let mut granted = self.granted();
-        definition.subnets.iter().for_each(|subnet| granted.forget(subnet.pool));
     }
 
     pub(super) fn discover_new(&self, news: &DiscoveryNotification) -> Answer<()> {
@@ -192,6 +213,21 @@ impl Plugin {
         self.discovered.send_if_modified(|known| known.remove(&address));
         Ok(())
     }
+}
+
+/// Says that what a Swarm removed stands in the way of what it makes.
+fn still_ending(ending: &Definition, on: &[String]) -> ControlError {
+    let network = swarms_id(ending).unwrap_or_default();
+    let on = if on.is_empty() { String::new() } else { format!(" on `{}`", on.join("`, `")) };
+    ControlError::unavailable(format!(
+        "network `{}` is still that of the Swarm's network `{network}`, which is removed and has \
+         not ended yet{on}",
+        ending.name
+    ))
+    .with_hint(
+        "the Swarm will try again when its last tasks have stopped; a node that is down keeps it \
+         until it is back, so else take another name and subnet",
+    )
 }
 
 /// The address of another node of the Swarm.

@@ -6,9 +6,19 @@ use ipnetwork::IpNetwork;
 use weft_api::control::NetworkCreate;
 use weft_api::{Definition, NetworkId, NodeId};
 use weft_ipam::{Block, BlockWant, Fate, Granted, Purpose, Request, Space, Want};
+use weft_networkdb::MemberState;
 
 use crate::control::{Answer, ErrorKind, NetworkRef};
 use crate::controller::{Controller, no_cluster};
+
+/// Members that take part in a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TakingPart {
+    /// Those that run, as far as this node knows.
+    pub(crate) here: Vec<String>,
+    /// Those that do not: their part stays until they are back.
+    pub(crate) away: Vec<String>,
+}
 
 impl Controller {
     /// Lists the networks in force.
@@ -68,6 +78,24 @@ impl Controller {
     /// Tells which members take part in a network, this one included.
     pub(crate) async fn attached_members(&self, network: NetworkId) -> Answer<Vec<NodeId>> {
         self.node(move |node, _| node.db().attached(network).into_iter().collect()).await
+    }
+
+    /// Tells by name which members take part in a network, this one included.
+    pub(crate) async fn taking_part(&self, network: NetworkId) -> Answer<TakingPart> {
+        self.node(move |node, _| {
+            let mut part = TakingPart::default();
+            for id in node.db().attached(network) {
+                let member = node.db().member(id);
+                let name = member.map_or_else(|| id.short(), |member| member.name.clone());
+                match member.map(|member| member.state) {
+                    Some(MemberState::Alive | MemberState::Suspect) => part.here.push(name),
+                    Some(MemberState::Failed | MemberState::Left | MemberState::Forgotten)
+                    | None => part.away.push(name),
+                }
+            }
+            part
+        })
+        .await
     }
 
     /// Deletes a network that nothing uses; `false` when it is in use, here or elsewhere.
