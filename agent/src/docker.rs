@@ -58,8 +58,10 @@ pub struct Plugin {
     granted: Mutex<Granted>,
     /// Held while a pool is looked for and taken.
     pools: tokio::sync::Mutex<()>,
-    /// Wakes the chores.
+    /// Wakes the chores that are this node's alone.
     chores: Notify,
+    /// Wakes those that ask other members.
+    shared_chores: Notify,
     seen: Mutex<chores::Seen>,
     discovered: watch::Sender<BTreeSet<IpAddr>>,
 }
@@ -70,12 +72,13 @@ impl Plugin {
         Arc::new(Self {
             controller,
             scope: config.scope,
+            name: config.name.clone(),
             unused_s_max: config.unused.as_secs(),
             books: Mutex::default(),
-            name: config.name.clone(),
             granted: Mutex::default(),
             pools: tokio::sync::Mutex::default(),
             chores: Notify::new(),
+            shared_chores: Notify::new(),
             seen: Mutex::default(),
             discovered: watch::Sender::default(),
         })

@@ -310,6 +310,27 @@ async fn what_engines_set_aside_goes_back_with_the_last_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_does_not_answer_holds_up_no_address() {
+    let (mut testbed, callers) = plugins(2, LOCAL, "docker_unused_seconds = 2\n").await;
+    let pool = callers[0].whole_network(&engine_id(1), "blue", "10.95.0.0/24");
+    let spare: Vec<_> = (1..6)
+        .map(|number| callers[0].pool(&format!("spare-{number}"), &format!("10.96.{number}.0/24")))
+        .collect();
+    let before = in_use(&testbed.hosts[0].client, "blue").await.expect("a pool");
+    testbed.hosts[1].freeze();
+    let asked = Instant::now();
+    callers[0].address(&pool, "", MACS[0]);
+    for pool in &spare {
+        callers[0].call("IpamDriver.ReleasePool", json!({"PoolID": pool}));
+    }
+    eventually("the address that no endpoint took goes back", async || {
+        (in_use(&testbed.hosts[0].client, "blue").await? == before).then_some(())
+    })
+    .await;
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_no_network_can_have_is_refused_at_once() {
     let (_testbed, callers) = plugins(1, LOCAL, "").await;
     let pools = ["255.255.255.255/32", "10.87.0.1/24", "224.0.0.0/8", "fd00::/127"];

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use ipnetwork::IpNetwork;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,9 @@ const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Attempts to delete a network that others may still use: they delete it then.
 const BRIEF_ATTEMPTS: u32 = 6;
+
+/// Networks that are tried to be deleted at the same time.
+const DELETIONS_AT_ONCE: usize = 16;
 
 /// How long an endpoint without a sandbox may have one to come, when its address is asked for
 /// again. An engine takes some milliseconds.
@@ -116,11 +120,15 @@ impl Plugin {
         Ok(())
     }
 
-    /// Runs until `stop`.
+    /// Runs until `stop`. A member that does not answer holds up only what it is asked for.
     pub async fn run_chores(self: Arc<Self>, stop: CancellationToken) {
-        let mut attempts = Attempts::new();
+        tokio::join!(self.run_own(&stop), self.run_shared(&stop));
+    }
+
+    /// What this node does by itself.
+    async fn run_own(&self, stop: &CancellationToken) {
         loop {
-            let due = self.due(&mut attempts).await;
+            let due = self.due_here().await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.chores.notified() => {}
@@ -130,8 +138,23 @@ impl Plugin {
         }
     }
 
-    /// Does what is due and tells when more is.
-    async fn due(&self, attempts: &mut Attempts) -> Option<Instant> {
+    /// What other members are asked for.
+    async fn run_shared(&self, stop: &CancellationToken) {
+        let mut attempts = Attempts::new();
+        loop {
+            let pools = self.expire_pools().await;
+            let pools = pools.map(|left| Instant::now() + Duration::from_secs(left.max(1)));
+            let networks = self.delete_unused(&mut attempts).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.shared_chores.notified() => {}
+                () = sleep_until(pools.into_iter().chain(networks).min()) => {}
+            }
+        }
+    }
+
+    /// Does what is due here and tells when more is.
+    async fn due_here(&self) -> Option<Instant> {
         let now = Instant::now();
         let seconds = |left: u64| now + Duration::from_secs(left.max(1));
         let claims = match self.controller.expire_claims(self.unused_s_max, LINGERING_S_MAX).await {
@@ -141,10 +164,8 @@ impl Plugin {
                 Some(now + RETRY_MAX)
             }
         };
-        let pools = self.expire_pools().await.map(seconds);
         let endpoints = self.end_forgotten().await;
-        let networks = self.delete_unused(attempts).await;
-        [claims, pools, endpoints, networks].into_iter().flatten().min()
+        claims.into_iter().chain(endpoints).min()
     }
 
     /// An engine starts: what an earlier run of it left behind is its to end, or ours.
@@ -260,21 +281,19 @@ impl Plugin {
     async fn delete_unused(&self, attempts: &mut Attempts) -> Option<Instant> {
         let retiring = self.books().retiring();
         attempts.retain(|network, _| retiring.contains_key(network));
-        for (network, insist) in retiring {
-            let (count, due) = attempts.get(&network).copied().unwrap_or((0, Instant::now()));
-            if due > Instant::now() {
-                continue;
-            }
-            let done = match self.controller.retire_network(network).await {
-                Ok(deleted) => deleted || gives_up(insist, count),
-                // Without a cluster there is no network either.
-                Err(error) if error.kind == ErrorKind::NotFound => true,
-                // A member that does not answer says nothing of use: asked again until it does.
-                Err(error) => {
-                    tracing::debug!(%network, %error, "network not deleted yet");
-                    false
-                }
-            };
+        let now = Instant::now();
+        let due = retiring.into_iter().filter_map(|(network, insist)| {
+            let (count, due) = attempts.get(&network).copied().unwrap_or((0, now));
+            (due <= now).then_some((network, insist, count))
+        });
+        let due: Vec<_> = due.collect();
+        let tried = futures_util::stream::iter(due)
+            .map(async |(network, insist, count)| {
+                (network, count, self.is_deleted(network, insist, count).await)
+            })
+            .buffer_unordered(DELETIONS_AT_ONCE)
+            .collect::<Vec<_>>();
+        for (network, count, done) in tried.await {
             if done {
                 let write = self.books().retired(network);
                 attempts.remove(&network);
@@ -287,6 +306,22 @@ impl Plugin {
             }
         }
         attempts.values().map(|(_, due)| *due).min()
+    }
+}
+
+impl Plugin {
+    /// Tries to delete a network; `true` when that is done with.
+    async fn is_deleted(&self, network: NetworkId, insist: Insist, attempts: u32) -> bool {
+        match self.controller.retire_network(network).await {
+            Ok(deleted) => deleted || gives_up(insist, attempts),
+            // Without a cluster there is no network either.
+            Err(error) if error.kind == ErrorKind::NotFound => true,
+            // A member that does not answer says nothing of use: asked again until it does.
+            Err(error) => {
+                tracing::debug!(%network, %error, "network not deleted yet");
+                false
+            }
+        }
     }
 }
 

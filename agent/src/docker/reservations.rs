@@ -57,7 +57,7 @@ impl Plugin {
     pub(super) async fn keep_reservation(&self, reservation: Reservation) -> Answer<()> {
         let write = self.books().reserve(reservation);
         self.controller.keep([write]).await?;
-        self.chores.notify_one();
+        self.shared_chores.notify_one();
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl Plugin {
     pub(super) async fn retire(&self, network: weft_api::NetworkId, insist: Insist) -> Answer<()> {
         let write: Write = self.books().retire(network, insist);
         self.controller.keep([write]).await?;
-        self.chores.notify_one();
+        self.shared_chores.notify_one();
         Ok(())
     }
 

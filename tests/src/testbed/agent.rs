@@ -181,6 +181,14 @@ impl Host {
         assert_eq!(code, Some(0), "the agent of {} stops in good order", self.name);
     }
 
+    /// Lets the agent stand still with SIGSTOP: it answers nobody, and nobody knows why.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze(&mut self) {
+        self.process.as_mut().expect("an agent that runs").signal(Signal::SIGSTOP);
+    }
+
     fn signal(&mut self, signal: Signal) -> Option<i32> {
         self.process.take().expect("an agent that runs").end_by(signal).code()
     }
