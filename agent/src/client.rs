@@ -18,7 +18,8 @@ use weft_api::control::{
 };
 
 use crate::control::{Detail, HeldByEngine};
-use transport::{Target, segment};
+use transport::Target;
+pub(crate) use transport::segment;
 
 pub use error::ClientError;
 pub use watch::WatchStream;
