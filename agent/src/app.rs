@@ -189,6 +189,9 @@ impl App {
             discovered = Some(plugin.discovered());
             rest.spawn(plugin.clone().run_chores(rest_stop.clone()));
             servers.spawn(server.run(plugin, server_stop.clone()));
+        } else {
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            rest.spawn(async move { controller.expire_until(stop).await });
         }
         let found = Found { configured: self.config.start_up, port: self.config.port, discovered };
         rest.spawn(start_up(self.controller, found, rest_stop.clone()));

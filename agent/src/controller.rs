@@ -25,6 +25,7 @@ use crate::overlay_driver::OverlayDriver;
 use crate::registry::Registry;
 
 mod api;
+mod attachments;
 mod cluster;
 mod diagnosis;
 mod dispatch;

@@ -380,6 +380,7 @@ mod tests {
             sandbox: None,
             stale: false,
             engine: None,
+            container: None,
         }
     }
 

@@ -312,7 +312,7 @@ fn check_path(path: &str) -> Answer<()> {
     Ok(())
 }
 
-fn open(path: &str) -> Answer<Namespace> {
+pub(super) fn open(path: &str) -> Answer<Namespace> {
     check_path(path)?;
     let namespace = Namespace::open(path).map_err(|error| {
         ControlError::not_found(error.to_string()).with_hint(
@@ -339,7 +339,7 @@ pub(super) fn host_boot() -> Option<String> {
     Some(id.trim().to_owned())
 }
 
-async fn interfaces(namespace: &Namespace) -> Answer<Vec<String>> {
+pub(super) async fn interfaces(namespace: &Namespace) -> Answer<Vec<String>> {
     let read = async {
         let mut connection = Connection::open(namespace).await?;
         link::list(&mut connection).await
