@@ -119,6 +119,7 @@ impl App {
                 vxlan_port: config.vxlan_port,
                 uplink_mtu,
                 run_dir: config.run_dir.clone(),
+                socket: config.socket.clone(),
             },
             handle,
             registry,
@@ -177,6 +178,10 @@ impl App {
             async move { controller.settle_with_plugins(stop).await }
         });
         self.controller.begin_reconciling().await;
+        rest.spawn({
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            async move { controller.end_detached_until(stop).await }
+        });
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));
         let mut servers = JoinSet::new();

@@ -59,6 +59,8 @@ pub struct Settings {
     pub uplink_mtu: u32,
     /// Where runtime files live.
     pub run_dir: std::path::PathBuf,
+    /// The control socket.
+    pub socket: std::path::PathBuf,
 }
 
 /// The controller; shared by the control API, the dispatcher and the start-up.

@@ -179,9 +179,8 @@ async fn check_finds_what_somebody_changed() {
 async fn gc_ends_what_is_not_in_use_on_this_node_of_this_network_and_configuration() {
     let testbed = Testbed::cluster(2).await;
     let (here, there) = (Runtime::on(&testbed, 0), Runtime::on(&testbed, 1));
-    let blue = |runtime: &Runtime, name: &str| {
-        runtime.list(name, NEWEST, json!({"network": "blue"}), &[])
-    };
+    let blue =
+        |runtime: &Runtime, name: &str| runtime.list(name, NEWEST, json!({"network": "blue"}), &[]);
     let (list, other_list) = (blue(&here, "pods"), blue(&here, "jobs"));
     let green = here.list("green", NEWEST, json!({}), &[]);
     let sandboxes = ["a", "b", "c", "d", "e", "f"].map(|name| testbed.sandbox(name));
@@ -207,7 +206,8 @@ async fn gc_ends_what_is_not_in_use_on_this_node_of_this_network_and_configurati
     assert_eq!(attached(&testbed, 1).await, 1);
     assert!(has_eth0(&sandboxes[5]).await, "what was attached by hand stays");
     // Nobody says what is in use: nothing happens.
-    here.call(|cni| cni::libcni::blocking::Cni::gc_network_list(cni, &list, None)).expect("nothing");
+    here.call(|cni| cni::libcni::blocking::Cni::gc_network_list(cni, &list, None))
+        .expect("nothing");
     assert_eq!(attached(&testbed, 0).await, 3);
     here.gc(&list, &[]).expect("collected");
     assert_eq!(attached(&testbed, 0).await, 2);

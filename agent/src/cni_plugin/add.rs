@@ -53,14 +53,14 @@ pub(super) fn exec(exec: &dyn Exec, args: &CmdArgs) -> Result<Reply, PluginError
 }
 
 fn request(args: &CmdArgs, wishes: Wishes, given: Dns) -> (AttachmentAdd, Dns) {
-    let Wishes { network, ips, ranges, mac, bandwidth, dns } = wishes;
+    let Wishes { configuration, network, ips, ranges, mac, bandwidth, dns } = wishes;
     let key = weft_api::control::AttachmentKey {
         container_id: args.container_id.clone(),
         ifname: args.if_name.clone(),
     };
     let addresses = AttachmentAddresses::Network { wanted: ips, ranges };
     let netns = args.netns.clone();
-    let request = AttachmentAdd { network, key, netns, addresses, mac, bandwidth };
+    let request = AttachmentAdd { network, key, configuration, netns, addresses, mac, bandwidth };
     (request, if dns.is_empty() { given } else { dns })
 }
 

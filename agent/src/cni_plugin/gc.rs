@@ -27,7 +27,11 @@ pub(super) fn exec(exec: &dyn Exec, args: &CmdArgs) -> Result<(), PluginError> {
             ifname: one.if_name.clone(),
         })
         .collect();
-    let request = AttachmentGc { network: configuration.network()?, valid };
+    let request = AttachmentGc {
+        network: configuration.network()?,
+        configuration: configuration.standard.name.clone(),
+        valid,
+    };
     let own = configuration.agent()?.gc(&request).map_err(refusal::of).and_then(|gone| {
         for key in &gone.removed {
             say(&format!("`{}` of `{}` is gone", key.ifname, key.container_id));

@@ -61,6 +61,7 @@ fn add_asks_for_what_configuration_runtime_and_arguments_say() {
                 "ipv6": false, "internal": false,
             },
             "key": {"container_id": "web-1", "ifname": "eth0"},
+            "configuration": "pods",
             "netns": call.netns,
             "addresses": {"from": "network", "wanted": ["10.9.0.7"], "ranges": ["10.9.0.64/26"]},
             "mac": "02:00:00:00:00:03",
@@ -228,6 +229,7 @@ fn gc_passes_on_what_is_in_use_and_a_missing_list_is_not_an_empty_one() {
         let (line, request) = agent.only_request();
         assert_eq!(line, "POST /attachments/gc");
         assert_eq!((&request["network"], &request["valid"]), (&json!("pods"), &valid));
+        assert_eq!(request["configuration"], "pods");
     }
     let agent = Played::answering(|_| ok(json!({"removed": [], "failed": ["`a`: busy"]})));
     let mut call = agent.call("GC");

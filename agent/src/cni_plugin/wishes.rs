@@ -15,6 +15,8 @@ use super::member::{self, invalid, unsupported};
 /// What ADD is asked for.
 #[derive(Debug)]
 pub(super) struct Wishes {
+    /// The name of the configuration.
+    pub(super) configuration: String,
     /// The network.
     pub(super) network: NetworkCreate,
     /// Addresses to be had exactly; at most one of each family.
@@ -103,6 +105,7 @@ impl Wishes {
         one_of_each_family("ips", ips.iter().copied())?;
         one_of_each_family("ranges", ranges.iter().map(IpNetwork::ip))?;
         Ok(Self {
+            configuration: conf.standard.name.clone(),
             network: network(conf)?,
             ips,
             ranges,

@@ -17,6 +17,7 @@ use weft_overlay::names;
 use weft_overlay::netlink::Namespace;
 use weft_overlay::netlink::way_out::HOST_MAC;
 
+mod detached;
 mod faults;
 mod status;
 
@@ -51,6 +52,7 @@ impl Controller {
             ));
         }
         let _turn = self.attachment_turn(&request.network.name, &request.key).await;
+        self.end_if_detached(&request.network.name, &request.key).await?;
         self.add_attachment_in_turn(request).await
     }
 

@@ -55,6 +55,7 @@ impl Controller {
             ))
         })?;
         let endpoints: Vec<Endpoint> = self.inventory().endpoints().cloned().collect();
+        self.note_earlier_boot(&endpoints).await;
         // Before the first join makes or unmakes anything.
         let lost = self.lost_sandboxes(&endpoints).await;
         self.restore_holds().await?;
