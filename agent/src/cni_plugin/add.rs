@@ -44,10 +44,10 @@ pub(super) fn exec(exec: &dyn Exec, args: &CmdArgs) -> Result<Reply, PluginError
             let attached = attach(&configuration, args, &request)?;
             reply(&configuration, args, &Made { attached, dns }, previous)
         });
-    if made.is_err() {
-        if let Err(error) = delegate_del(plugin, &args.stdin, exec) {
-            say(&format!("undoing what `{plugin}` did: {error}"));
-        }
+    if made.is_err()
+        && let Err(error) = delegate_del(plugin, &args.stdin, exec)
+    {
+        say(&format!("undoing what `{plugin}` did: {error}"));
     }
     made
 }

@@ -47,37 +47,27 @@ pub(super) fn reply(args: &CmdArgs, made: &Made, previous: Previous) -> Result<R
     Ok(Reply::Raw(text.into_bytes()))
 }
 
-/// The host's interface, where there is one, and the container's with all addresses.
+/// The container's interface with all addresses.
+///
+/// No interface of the host is named: none is this container's alone, and the reference's
+/// `bandwidth` would limit one for all whose number is that of the veth's other end elsewhere.
 fn own(args: &CmdArgs, Made { attached, dns }: &Made) -> Result<v100::Result, PluginError> {
     let endpoint = &attached.endpoint;
     let sandbox = endpoint.sandbox.as_ref().ok_or_else(|| {
         PluginError::new(Code::INTERNAL, "the agent attached the container to no namespace")
     })?;
-    let text = |mac: Option<weft_api::id::Mac>| mac.map(|mac| mac.to_string()).unwrap_or_default();
-    let mut interfaces: Vec<v100::Interface> = attached
-        .host_interface
-        .iter()
-        // The reference's `tuning` takes an interface by its name, wherever it is.
-        .filter(|host| host.name != args.if_name)
-        .map(|host| v100::Interface {
-            name: host.name.clone(),
-            mac: text(host.mac),
-            ..v100::Interface::default()
-        })
-        .collect();
-    let place = interfaces.len();
     let mtu = sandbox.mtu.filter(|_| args.version == WITH_MTU).unwrap_or_default();
-    interfaces.push(v100::Interface {
+    let interface = v100::Interface {
         name: args.if_name.clone(),
-        mac: text(endpoint.mac),
+        mac: endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
         mtu: mtu.into(),
         sandbox: args.netns.clone(),
         ..v100::Interface::default()
-    });
+    };
     let families =
         [(endpoint.address, sandbox.gateway), (endpoint.address_ipv6, sandbox.gateway_ipv6)];
     let ips = families.iter().filter_map(|(address, gateway)| {
-        address.map(|address| v100::IpConfig { interface: Some(place), address, gateway: *gateway })
+        address.map(|address| v100::IpConfig { interface: Some(0), address, gateway: *gateway })
     });
     let gateways = families.iter().filter_map(|(_, gateway)| *gateway);
     let defaults = gateways.map(|gateway| Route::new(everywhere(gateway), Some(gateway)));
@@ -85,7 +75,7 @@ fn own(args: &CmdArgs, Made { attached, dns }: &Made) -> Result<v100::Result, Pl
     Ok(v100::Result {
         cni_version: CURRENT.to_owned(),
         dns: dns.clone(),
-        interfaces,
+        interfaces: vec![interface],
         ips: ips.collect(),
         routes: defaults.chain(others).collect(),
     })
@@ -121,9 +111,10 @@ fn join(
             (_, Value::Array(mut items)) => {
                 items.iter_mut().for_each(|item| shift_interface(item, shift));
                 let there = before.entry(key).or_insert(Value::Null);
-                match there {
-                    Value::Array(there) => there.extend(items),
-                    _ => *there = Value::Array(items),
+                if let Value::Array(there) = there {
+                    there.extend(items);
+                } else {
+                    *there = Value::Array(items);
                 }
             }
             (_, value) => {
@@ -135,10 +126,10 @@ fn join(
 }
 
 fn shift_interface(item: &mut Value, shift: usize) {
-    if let Some(index) = item.get_mut("interface") {
-        if let Some(place) = index.as_u64() {
-            *index = (place + shift as u64).into();
-        }
+    if let Some(index) = item.get_mut("interface")
+        && let Some(place) = index.as_u64()
+    {
+        *index = (place + shift as u64).into();
     }
 }
 

@@ -167,12 +167,12 @@ fn ranges(members: &Map<String, Value>, key: &str) -> Result<Vec<IpNetwork>, Plu
     }
     let mut found = Vec::new();
     members.get(key).into_iter().for_each(|value| flat(value, &mut found));
-    let range = |value: &Value| match value {
-        Value::String(text) => cidr(key, text),
-        _ => {
-            let range = Range::deserialize(value).map_err(|error| invalid(key, error))?;
-            whole(key, &range)
+    let range = |value: &Value| {
+        if let Some(text) = value.as_str() {
+            return cidr(key, text);
         }
+        let range = Range::deserialize(value).map_err(|error| invalid(key, error))?;
+        whole(key, &range)
     };
     found.into_iter().map(range).collect()
 }

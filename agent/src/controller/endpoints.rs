@@ -201,7 +201,7 @@ impl Controller {
         for address in asked {
             turns.push(self.lock_address(definition.id, address).await);
             let claim = self.inventory().claim(definition.id, address).cloned();
-            let Some(claim) = claim.filter(|claim| is_free(claim)) else {
+            let Some(claim) = claim.filter(is_free) else {
                 continue;
             };
             // One that lingers for another endpoint's id is refused as taken.

@@ -70,14 +70,8 @@ impl Controller {
     /// Writes down the containers of an earlier boot: their runtime may have let go of them, or
     /// will, and no sandbox outlives the machine's uptime.
     pub(in crate::controller) async fn note_earlier_boot(&self, endpoints: &[Endpoint]) {
-        let now = host_boot();
-        let ended = endpoints.iter().filter_map(|endpoint| {
-            let (container, sandbox) = (endpoint.container.as_ref()?, endpoint.sandbox.as_ref()?);
-            let boots = sandbox.boot.as_ref().zip(now.as_ref());
-            boots.filter(|(then, now)| then != now)?;
-            Some(Detached { network: endpoint.network_name.clone(), key: container.key.clone() })
-        });
-        let (ended, spool): (Vec<Detached>, Spool) = (ended.collect(), self.spool());
+        let ended = of_earlier_boot(endpoints, host_boot().as_deref());
+        let spool = self.spool();
         let write = move || ended.iter().try_for_each(|one| spool.add(one));
         let written = spawn_blocking(write).await.map_err(internal);
         if let Err(error) = written.and_then(|written| written.map_err(internal)) {
@@ -90,6 +84,40 @@ impl Controller {
     }
 }
 
+/// The containers among `endpoints` whose sandboxes are of another boot than this one.
+fn of_earlier_boot(endpoints: &[Endpoint], boot: Option<&str>) -> Vec<Detached> {
+    let ended = endpoints.iter().filter_map(|endpoint| {
+        let (container, sandbox) = (endpoint.container.as_ref()?, endpoint.sandbox.as_ref()?);
+        let boots = sandbox.boot.as_deref().zip(boot);
+        boots.filter(|(then, now)| then != now)?;
+        Some(Detached { network: endpoint.network_name.clone(), key: container.key.clone() })
+    });
+    ended.collect()
+}
+
 fn internal(error: impl std::fmt::Display) -> ControlError {
     ControlError::internal(format!("detached containers: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::attachments::tests::joined;
+
+    #[test]
+    fn only_containers_of_another_boot_ended_with_it() {
+        let of_boot = |boot: Option<&str>| {
+            let (mut endpoint, mut sandbox) = joined();
+            sandbox.boot = boot.map(str::to_owned);
+            endpoint.sandbox = Some(sandbox);
+            endpoint
+        };
+        let by_hand = Endpoint { container: None, ..of_boot(Some("before")) };
+        let created = Endpoint { sandbox: None, ..of_boot(Some("before")) };
+        let all = [of_boot(Some("now")), of_boot(None), by_hand, created, of_boot(Some("before"))];
+        let ended = of_earlier_boot(&all, Some("now"));
+        assert_eq!(ended.len(), 1);
+        assert_eq!((&ended[0].network[..], &ended[0].key.container_id[..]), ("blue", "web"));
+        assert!(of_earlier_boot(&all, None).is_empty(), "nothing is known of this boot");
+    }
 }

@@ -110,7 +110,7 @@ fn a_network_is_full_when_no_node_can_have_a_free_address_of_a_family() {
     assert!(!is_full(&definition, &shared), "the other node may have one");
 }
 
-fn joined() -> (Endpoint, Sandbox) {
+pub(super) fn joined() -> (Endpoint, Sandbox) {
     let sandbox = Sandbox {
         id: "1".to_owned(),
         key: "/run/netns/web".to_owned(),

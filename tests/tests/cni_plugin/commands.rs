@@ -39,8 +39,7 @@ async fn containers_on_three_hosts_reach_each_other_by_both_families() {
         let link = sandbox.link("eth0").await;
         assert_eq!(link.mac.map(|mac| mac.to_string()), Some(of_pod.mac.clone()));
         assert_eq!(of_pod.mtu, i64::from(link.mtu));
-        assert_eq!(result.interfaces.len(), 2, "{result:?}");
-        assert_eq!(result.interfaces[0].sandbox, "");
+        assert_eq!(result.interfaces.len(), 1, "{result:?}");
         let gateways: Vec<_> = result.ips.iter().filter_map(|ip| ip.gateway).collect();
         assert_eq!(gateways, ["10.70.0.1", "fd00:70::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
         assert_eq!(result.routes.len(), 2);
@@ -147,7 +146,6 @@ async fn a_network_without_a_gateway_has_no_way_out() {
     let pod = pod("pod", &sandbox);
     let result = runtime.added(&shut, &pod);
     assert!(result.routes.is_empty() && result.ips[0].gateway.is_none(), "{result:?}");
-    assert_eq!(result.interfaces.len(), 1, "the host does not reach it: {result:?}");
     runtime.check(&shut, &pod).expect("it is as it was made");
     runtime.del(&shut, &pod);
     let refused = runtime.list("shut", NEWEST, json!({"ipMasq": false}), &[]);
