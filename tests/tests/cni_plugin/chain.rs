@@ -119,12 +119,12 @@ async fn tuning_firewall_and_sbr_find_what_they_need_and_check_holds() {
     let of_db = ips(&runtime.added(&routed, &db_pod))[0];
     let rules = print(db.namespace(), "ip rule list");
     assert!(rules.contains(&format!("from {of_db}")), "{rules}");
-    // From there others are reached, on this host and on the other.
+    // What comes in by this interface is answered by it; what begins there has to name it.
     let there = Runtime::on(&testbed, 1);
     let far = testbed.sandbox("far");
     let plain = there.list("pods", VERSION, json!({}), &[]);
     let of_far = ips(&there.added(&plain, &pod("far", &far)))[0];
-    db.reaches(&[address, of_far]).await;
+    web.reaches(&[of_db, of_far]).await;
     far.reaches(&[address, of_db]).await;
     runtime.del(&list, &web_pod);
     runtime.del(&routed, &db_pod);

@@ -221,11 +221,12 @@ struct Installed<'a> {
 
 impl Installed<'_> {
     fn pod(&self, line: &str) -> Ran {
-        let more = ["--cache-dir", &self.cache];
+        let cache = ["--cache-dir", &self.cache];
         let plugins = ["--bin-dir", &self.bin];
+        let cache = if line.starts_with("status") { &[][..] } else { &cache[..] };
         let plugins = if line.starts_with("ls") { &[][..] } else { &plugins[..] };
         let words: Vec<&str> = ["pod"].into_iter().chain(line.split(' ')).collect();
-        let words = [&words[..], &["--conf-dir", &self.conf], &more, plugins].concat();
+        let words = [&words[..], &["--conf-dir", &self.conf], cache, plugins].concat();
         let host = &self.testbed.hosts[0];
         run_in(&host.namespace, || host.weft(&words)).expect("the host's namespace")
     }
