@@ -176,6 +176,10 @@ impl App {
             let (controller, stop) = (self.controller.clone(), rest_stop.clone());
             async move { controller.settle_with_plugins(stop).await }
         });
+        rest.spawn({
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            async move { controller.let_networks_go(stop).await }
+        });
         self.controller.begin_reconciling().await;
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));

@@ -201,7 +201,7 @@ impl Controller {
         for address in asked {
             turns.push(self.lock_address(definition.id, address).await);
             let claim = self.inventory().claim(definition.id, address).cloned();
-            let Some(claim) = claim.filter(|claim| is_free(claim)) else {
+            let Some(claim) = claim.filter(is_free) else {
                 continue;
             };
             // One that lingers for another endpoint's id is refused as taken.
@@ -439,6 +439,10 @@ impl Controller {
             self.inventory().remove(id);
         }
         self.settle_endpoint(id).await;
+        if endpoint.container.is_some() {
+            self.linger(network);
+            return Ok(());
+        }
         let _turn = self.lock_network(network).await;
         self.stop_using_with(network, definition.as_ref()).await;
         Ok(())
