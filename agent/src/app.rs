@@ -177,6 +177,10 @@ impl App {
             let (controller, stop) = (self.controller.clone(), rest_stop.clone());
             async move { controller.settle_with_plugins(stop).await }
         });
+        rest.spawn({
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            async move { controller.let_networks_go(stop).await }
+        });
         self.controller.begin_reconciling().await;
         rest.spawn({
             let (controller, stop) = (self.controller.clone(), rest_stop.clone());

@@ -33,6 +33,7 @@ mod endpoints;
 pub(crate) mod engine;
 mod foreign;
 pub mod inventory;
+mod lingering;
 mod networks;
 mod restore;
 mod sandboxes;
@@ -75,6 +76,7 @@ pub struct Controller {
     registrations: dispatch::Registrations,
     leaving: Leaving,
     foreign: foreign::Foreign,
+    lingering: lingering::Lingering,
     /// Wakes whoever waits for a network to be defined.
     defined: Notify,
     /// Wakes whoever cleans up behind engines.
@@ -101,6 +103,7 @@ impl Controller {
             registrations: dispatch::Registrations::default(),
             leaving: Leaving::default(),
             foreign: foreign::Foreign::default(),
+            lingering: lingering::Lingering::default(),
             defined: Notify::new(),
             engines: Notify::new(),
             started: now,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -247,6 +248,45 @@ async fn addresses_are_those_asked_for_or_the_attachment_is_refused() {
     assert!(network.is_ok_and(|network| network.mtu.is_none()));
 }
 
+/// Adds and deletes one container again and again; returns how long each ADD and each DEL took.
+async fn in_turn(host: &Host, sandbox: &Sandbox) -> [Vec<Duration>; 2] {
+    let request = add("web", sandbox);
+    let (mut adds, mut dels) = (Vec::new(), Vec::new());
+    for _ in 0..40 {
+        let begun = Instant::now();
+        added(host, &request).await;
+        adds.push(begun.elapsed());
+        let begun = Instant::now();
+        gone(host, "web").await;
+        dels.push(begun.elapsed());
+    }
+    [adds, dels]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_outlives_its_last_container_for_a_moment() {
+    let testbed = Testbed::cluster(1).await;
+    let host = &testbed.hosts[0];
+    let sandbox = testbed.sandbox("web");
+    for (what, mut took) in ["ADD", "DEL"].iter().zip(in_turn(host, &sandbox).await) {
+        took.sort_unstable();
+        println!("{what} of one after the other: median {:?}, last {:?}", took[20], took[39]);
+    }
+    let before = host.kernel().await;
+    assert_eq!(before.pins.len(), 1, "the network stands");
+    added(host, &add("web", &sandbox)).await;
+    assert_eq!(host.kernel().await.links, before.links, "its way out is the one there was");
+    gone(host, "web").await;
+    eventually("the host's kernel is clean", async || host.kernel().await.is_clean().then_some(()))
+        .await;
+    added(host, &add("web", &sandbox)).await;
+    gone(host, "web").await;
+    let removed = host.weft(&["network", "rm", "blue"]);
+    assert_eq!(removed.code, 0, "nothing waits for it: {}", removed.stderr);
+    assert!(host.kernel().await.is_clean());
+    assert_eq!(host.client.status().await.expect("status").counters["kernel_operations_failed"], 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_del_that_comes_during_the_add_ends_it_after() {
     let testbed = Testbed::cluster(1).await;
@@ -256,7 +296,7 @@ async fn a_del_that_comes_during_the_add_ends_it_after() {
     for round in 0..20_u64 {
         let (client, request) = (host.client.clone(), add("web", &sandbox));
         let adding = tokio::spawn(async move { client.add_attachment(&request).await });
-        tokio::time::sleep(std::time::Duration::from_micros(round * 500)).await;
+        tokio::time::sleep(Duration::from_micros(round * 500)).await;
         if round % 2 == 0 {
             adding.abort();
             // Its connection is closed when the task is gone.
@@ -286,6 +326,8 @@ async fn attachments_outlive_the_agent_and_those_of_gone_containers_can_be_delet
     let stream = stays.stream_to(addresses(&there.endpoint)[0]);
     testbed.hosts[0].kill();
     goes.vanish();
+    // Long enough for pings that no agent sees.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     testbed.hosts[0].start(&[]);
     testbed.hosts[0].answers().await;
     let host = &testbed.hosts[0];

@@ -148,7 +148,8 @@ impl Controller {
             // It went with this node's membership.
             return Ok(());
         }
-        let endpoint = self.leave_locked(id, None).await?;
+        self.keep_network(self.current(id)?.network).await;
+        let endpoint = self.leave_in_memory(id, None).await?;
         self.end_endpoint(endpoint).await
     }
 

@@ -439,6 +439,10 @@ impl Controller {
             self.inventory().remove(id);
         }
         self.settle_endpoint(id).await;
+        if endpoint.container.is_some() {
+            self.linger(network);
+            return Ok(());
+        }
         let _turn = self.lock_network(network).await;
         self.stop_using_with(network, definition.as_ref()).await;
         Ok(())

@@ -298,7 +298,7 @@ impl Controller {
         let endpoints = self.inventory().clear();
         self.foreign.wake();
         let Some(driver) = self.registry.registered_network(NETWORK_TYPE) else { return };
-        let mut networks = BTreeSet::new();
+        let mut networks: BTreeSet<_> = self.lingering.take_all().into_iter().collect();
         for endpoint in endpoints {
             if self.foreign.drives(endpoint.id) {
                 continue;
