@@ -119,6 +119,7 @@ impl App {
                 vxlan_port: config.vxlan_port,
                 uplink_mtu,
                 run_dir: config.run_dir.clone(),
+                socket: config.socket.clone(),
             },
             handle,
             registry,
@@ -176,7 +177,15 @@ impl App {
             let (controller, stop) = (self.controller.clone(), rest_stop.clone());
             async move { controller.settle_with_plugins(stop).await }
         });
+        rest.spawn({
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            async move { controller.let_networks_go(stop).await }
+        });
         self.controller.begin_reconciling().await;
+        rest.spawn({
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            async move { controller.end_detached_until(stop).await }
+        });
         let server_stop = CancellationToken::new();
         let api = Arc::new(Api(self.controller.clone()));
         let mut servers = JoinSet::new();
@@ -189,6 +198,9 @@ impl App {
             discovered = Some(plugin.discovered());
             rest.spawn(plugin.clone().run_chores(rest_stop.clone()));
             servers.spawn(server.run(plugin, server_stop.clone()));
+        } else {
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            rest.spawn(async move { controller.expire_until(stop).await });
         }
         let found = Found { configured: self.config.start_up, port: self.config.port, discovered };
         rest.spawn(start_up(self.controller, found, rest_stop.clone()));

@@ -2,6 +2,7 @@
 
 mod agent;
 mod cluster;
+mod cni;
 mod endpoint;
 mod lab;
 mod network;
@@ -19,6 +20,7 @@ pub use cluster::{
     DoctorArgs, InitArgs, IpamArgs, IpamCommand, IpamLsArgs, JoinArgs, LeaveArgs, MembersArgs,
     StatusArgs, TokenArgs,
 };
+pub use cni::{CniArgs, CniCommand, CniInstallArgs};
 pub use endpoint::{
     AddressArgs, AttachArgs, DetachArgs, EndpointArgs, EndpointCommand, EndpointCreateArgs,
     EndpointInspectArgs, EndpointJoinArgs, EndpointLeaveArgs, EndpointLsArgs, EndpointRmArgs,
@@ -61,8 +63,8 @@ Exit codes: 0 done, 1 it could not be done, 2 wrong usage or configuration.";
 ///
 /// An agent runs on every host. The agents find each other by gossip, share small tables, and turn
 /// what they hear into VXLAN devices, forwarding and neighbour entries of their own kernel. There
-/// is no central store and no manager. All commands but `agent`, `lab`, `pod` and `completions`
-/// speak to the agent of this host over its control socket.
+/// is no central store and no manager. All commands but `agent`, `lab`, `pod`, `cni` and
+/// `completions` speak to the agent of this host over its control socket.
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, after_help = EXAMPLES, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -92,6 +94,7 @@ pub enum Command {
     Table(TableArgs),
     Lab(LabArgs),
     Pod(PodArgs),
+    Cni(CniArgs),
     Completions(CompletionsArgs),
 }
 

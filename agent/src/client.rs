@@ -11,14 +11,16 @@ use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use weft_api::control::{
-    AttachRequest, ClusterResource, DetachRequest, DoctorReport, EndpointCreate, EndpointJoin,
-    EndpointResource, EntryCreate, EntryResource, EntryUpdate, InitRequest, IpamPool, JoinRequest,
-    LeaveRequest, ListFilter, MemberResource, NetworkCreate, NetworkResource, SandboxId,
-    StatusResource, TableResource, TokenResponse, WatchQuery,
+    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachmentStatus, AttachmentsGone, ClusterResource, DetachRequest, DoctorReport,
+    EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
+    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate,
+    NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse, WatchQuery,
 };
 
 use crate::control::{Detail, HeldByEngine};
-use transport::{Target, segment};
+use transport::Target;
+pub(crate) use transport::segment;
 
 pub use error::ClientError;
 pub use watch::WatchStream;
@@ -202,6 +204,40 @@ impl Client {
         self.send_done(Method::POST, Target::new("/detach"), request).await
     }
 
+    /// Attaches a CNI container to a network, which is made where there is none.
+    pub async fn add_attachment(&self, request: &AttachmentAdd) -> Called<AttachmentResource> {
+        self.send(Method::POST, Target::new("/attachments"), request).await
+    }
+
+    /// Lists the attachments of the agent's node, to the network of one name or to all.
+    pub async fn attachments(&self, network: Option<&str>) -> Called<Vec<AttachmentResource>> {
+        self.get(of_network(Target::new("/attachments"), network)).await
+    }
+
+    /// Returns an attachment, with what in the kernel is not as it was made.
+    pub async fn attachment(
+        &self,
+        network: &str,
+        key: &AttachmentKey,
+    ) -> Called<AttachmentResource> {
+        self.get(attachment_target(network, key)).await
+    }
+
+    /// Ends an attachment; success as well when it is absent.
+    pub async fn delete_attachment(&self, network: &str, key: &AttachmentKey) -> Called<()> {
+        self.delete(attachment_target(network, key)).await
+    }
+
+    /// Ends the attachments that a runtime does not name.
+    pub async fn collect_attachments(&self, request: &AttachmentGc) -> Called<AttachmentsGone> {
+        self.send(Method::POST, Target::new("/attachments/gc"), request).await
+    }
+
+    /// Tells whether a container could be attached now.
+    pub async fn attachment_status(&self, network: Option<&str>) -> Called<AttachmentStatus> {
+        self.get(of_network(Target::new("/attachments/status"), network)).await
+    }
+
     /// Lists the tables of a network.
     pub async fn tables(&self, network: &str) -> Called<Vec<TableResource>> {
         self.get(Target::new(format!("/networks/{}/tables", segment(network)))).await
@@ -255,6 +291,18 @@ impl Client {
 
 fn endpoint_target(network: &str, endpoint: &str, rest: &str) -> Target {
     Target::new(format!("/networks/{}/endpoints/{}{rest}", segment(network), segment(endpoint)))
+}
+
+fn attachment_target(network: &str, key: &AttachmentKey) -> Target {
+    let (container, ifname) = (segment(&key.container_id), segment(&key.ifname));
+    Target::new(format!("/attachments/{}/{container}/{ifname}", segment(network)))
+}
+
+fn of_network(target: Target, network: Option<&str>) -> Target {
+    match network {
+        Some(network) => target.query("network", network),
+        None => target,
+    }
 }
 
 fn table_target(network: &str, table: &str) -> Target {

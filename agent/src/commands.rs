@@ -4,6 +4,7 @@
 
 mod agent;
 mod attach;
+mod cni;
 mod completions;
 mod detach;
 mod doctor;
@@ -95,6 +96,7 @@ where
         Command::Table(args) => table::exec(args.command).await,
         Command::Lab(args) => lab::exec(args.command).await,
         Command::Pod(args) => pod::exec(args.command).await,
+        Command::Cni(args) => cni::exec(args.command),
         Command::Completions(args) => completions::exec(&args),
     }
 }

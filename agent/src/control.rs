@@ -15,10 +15,12 @@ mod server;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weft_api::control::{
-    AttachRequest, ClusterResource, DetachRequest, DoctorReport, EndpointCreate, EndpointJoin,
-    EndpointResource, EntryCreate, EntryResource, EntryUpdate, InitRequest, IpamPool, JoinRequest,
-    LeaveRequest, ListFilter, MemberResource, NetworkCreate, NetworkResource, SandboxId,
-    StatusResource, TableResource, TokenResponse, WatchLine, WatchQuery,
+    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachmentStatus, AttachmentsGone, ClusterResource, DetachRequest, DoctorReport,
+    EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
+    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate,
+    NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse, WatchLine,
+    WatchQuery,
 };
 
 pub use access::BindError;
@@ -119,6 +121,20 @@ pub trait ControlApi: Send + Sync + 'static {
     async fn attach(&self, request: AttachRequest) -> Answer<EndpointResource>;
     /// Leaves the sandbox, if there is one, and deletes the endpoint.
     async fn detach(&self, request: DetachRequest) -> Answer<()>;
+
+    /// Attaches a CNI container to a network, which is made where there is none; nothing stays
+    /// when it fails. One that is attached and whole answers a conflict.
+    async fn add_attachment(&self, request: AttachmentAdd) -> Answer<AttachmentResource>;
+    /// Lists the attachments of this node, to the network of one name or to all.
+    async fn attachments(&self, network: Option<String>) -> Answer<Vec<AttachmentResource>>;
+    /// Returns one attachment, with what in the kernel is not as it was made.
+    async fn attachment(&self, network: String, key: AttachmentKey) -> Answer<AttachmentResource>;
+    /// Ends an attachment. One that is absent, or its network, is success.
+    async fn delete_attachment(&self, network: String, key: AttachmentKey) -> Answer<()>;
+    /// Ends the attachments of this node that a runtime does not name.
+    async fn collect_attachments(&self, request: AttachmentGc) -> Answer<AttachmentsGone>;
+    /// Tells whether a container could be attached now.
+    async fn attachment_status(&self, network: Option<String>) -> Answer<AttachmentStatus>;
 
     /// Lists the tables of a network.
     async fn tables(&self, network: NetworkRef) -> Answer<Vec<TableResource>>;

@@ -25,6 +25,7 @@ use crate::overlay_driver::OverlayDriver;
 use crate::registry::Registry;
 
 mod api;
+mod attachments;
 mod cluster;
 mod diagnosis;
 mod dispatch;
@@ -32,6 +33,7 @@ mod endpoints;
 pub(crate) mod engine;
 mod foreign;
 pub mod inventory;
+mod lingering;
 mod networks;
 mod restore;
 mod sandboxes;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub uplink_mtu: u32,
     /// Where runtime files live.
     pub run_dir: std::path::PathBuf,
+    /// The control socket.
+    pub socket: std::path::PathBuf,
 }
 
 /// The controller; shared by the control API, the dispatcher and the start-up.
@@ -72,6 +76,7 @@ pub struct Controller {
     registrations: dispatch::Registrations,
     leaving: Leaving,
     foreign: foreign::Foreign,
+    lingering: lingering::Lingering,
     /// Wakes whoever waits for a network to be defined.
     defined: Notify,
     /// Wakes whoever cleans up behind engines.
@@ -98,6 +103,7 @@ impl Controller {
             registrations: dispatch::Registrations::default(),
             leaving: Leaving::default(),
             foreign: foreign::Foreign::default(),
+            lingering: lingering::Lingering::default(),
             defined: Notify::new(),
             engines: Notify::new(),
             started: now,

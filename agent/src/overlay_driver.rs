@@ -72,6 +72,13 @@ pub(crate) enum Request {
         endpoint: EndpointId,
         answer: Answer<()>,
     },
+    Keep {
+        network: NetworkId,
+    },
+    LetGo {
+        network: NetworkId,
+        answer: Answer<()>,
+    },
     Publish {
         network: NetworkId,
         endpoint: EndpointId,
@@ -137,6 +144,20 @@ impl OverlayDriver {
     pub async fn set_synced(&self, complete: bool) {
         // The task is gone when the agent stops.
         let _ = self.requests.send(Request::Synced { complete }).await;
+    }
+
+    /// Keeps a network that is built, though its last endpoint leaves.
+    pub async fn keep(&self, network: NetworkId) {
+        // The task is gone when the agent stops.
+        let _ = self.requests.send(Request::Keep { network }).await;
+    }
+
+    /// Ends [`OverlayDriver::keep`]; returns when a network that nothing is joined to is taken
+    /// down. One of another driver is let alone.
+    pub async fn let_go(&self, network: NetworkId) {
+        if let Err(error) = self.ask(|answer| Request::LetGo { network, answer }).await {
+            tracing::debug!(%network, %error, "network was not let go");
+        }
     }
 
     /// Reads how the data path is; nothing when the agent is stopping.

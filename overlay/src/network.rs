@@ -25,6 +25,8 @@ pub(crate) struct Network {
     pub(crate) way: Option<WayOut>,
     pub(crate) endpoints: BTreeMap<EndpointId, Endpoint>,
     pub(crate) joined: usize,
+    /// It stays built though nobody is joined.
+    pub(crate) kept: bool,
     pub(crate) peers: PeerDb,
     internal: bool,
     vtep: IpAddr,
@@ -65,15 +67,16 @@ impl Network {
             way,
             endpoints: BTreeMap::new(),
             joined: 0,
+            kept: false,
             peers: PeerDb::default(),
             internal: definition.internal,
             vtep: host.vtep,
         })
     }
 
-    /// The namespace stands exactly while a sandbox is joined.
+    /// The namespace stands exactly while a sandbox is joined, or while it is kept.
     pub(crate) fn is_built(&self) -> bool {
-        self.joined > 0
+        self.joined > 0 || self.kept
     }
 
     /// Finds the segment and the pool an endpoint's address lies in.

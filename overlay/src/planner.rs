@@ -150,8 +150,33 @@ impl Planner {
         if endpoints > 0 {
             return Err(PlanError::NetworkBusy { network, endpoints });
         }
+        self.let_go(network)?;
         self.networks.remove(&network);
         self.vnis.retain(|_, by| *by != network);
+        Ok(())
+    }
+
+    /// Keeps a network that is built, with its peers, though its last endpoint leaves: another one
+    /// is soon to come. One that is not built is not made by this.
+    ///
+    /// # Errors
+    /// It is unknown.
+    pub fn keep(&mut self, network: NetworkId) -> Result<(), PlanError> {
+        let network = self.network_mut(network)?;
+        network.kept = network.is_built();
+        Ok(())
+    }
+
+    /// Ends [`Self::keep`]: removes the network's namespace if nothing is joined.
+    ///
+    /// # Errors
+    /// It is unknown.
+    pub fn let_go(&mut self, network: NetworkId) -> Result<(), PlanError> {
+        let Self { networks, ops, .. } = self;
+        let network = networks.get_mut(&network).ok_or(PlanError::NoNetwork(network))?;
+        if std::mem::take(&mut network.kept) && !network.is_built() {
+            ops.extend(network.tear_down());
+        }
         Ok(())
     }
 
@@ -236,8 +261,8 @@ impl Planner {
         Ok(record)
     }
 
-    /// Takes an endpoint out of its sandbox; the last leave removes the network's namespace. The
-    /// caller deletes the peer record.
+    /// Takes an endpoint out of its sandbox; the last leave removes the network's namespace, unless
+    /// it is kept. The caller deletes the peer record.
     ///
     /// # Errors
     /// It is unknown, or not joined.

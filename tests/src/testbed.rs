@@ -13,6 +13,7 @@ mod kernel;
 mod leftovers;
 mod process;
 mod program;
+mod runtime;
 mod sandbox;
 mod swarm;
 mod systemd;
@@ -39,6 +40,7 @@ pub use engine::{Cli, Engine, IMAGE};
 pub use ground::{GOSSIP_PORT, Underlay};
 pub use kernel::Kernel;
 pub use program::{Ran, weft_binary};
+pub use runtime::{Runtime, key, pod};
 pub use sandbox::{Sandbox, SteadyPing, addresses};
 pub use systemd::Systemd;
 

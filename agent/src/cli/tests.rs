@@ -63,7 +63,7 @@ fn no_command_takes_a_token_in_its_arguments() {
 fn every_reader_has_json_and_every_client_a_socket() {
     let local = ["weft", "weft agent", "weft completions", "weft lab up", "weft lab down"];
     let writers = ["leave", "rm", "detach", "create", "update", "delete", "pod del"];
-    let without_agent = ["weft lab", "weft pod"];
+    let without_agent = ["weft lab", "weft pod", "weft cni"];
     walk(&command(), "weft", &mut |command, path| {
         if local.contains(&path) || command.has_subcommands() {
             return;
@@ -78,7 +78,7 @@ fn every_reader_has_json_and_every_client_a_socket() {
 
 #[test]
 fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
-    let rows: [(&str, bool); 64] = [
+    let rows: [(&str, bool); 67] = [
         ("weft agent", true),
         ("weft agent --port 7951 --log-format json --advertise ::1", true),
         ("weft agent --init --join a", false),
@@ -141,6 +141,9 @@ fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
         ("weft pod gc blue --dry-run --json", true),
         ("weft pod gc", false),
         ("weft pod ls --cache-dir /c --container-id web-1", true),
+        ("weft cni install --bin-dir /a --bin-dir /b --network pods --force --json", true),
+        ("weft cni install --network a/b", false),
+        ("weft cni", false),
         ("weft completions bash", true),
         ("weft completions elvishish", false),
     ];

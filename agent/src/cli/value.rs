@@ -54,3 +54,9 @@ pub(crate) fn ifname(text: &str) -> Result<String, String> {
         Err("an interface name is 1 to 15 characters without slash, colon or space".to_owned())
     }
 }
+
+/// Reads a name as CNI takes it.
+pub(crate) fn cni_name(text: &str) -> Result<String, String> {
+    cni::validate::network_name(text).map_err(|error| error.msg)?;
+    Ok(text.to_owned())
+}

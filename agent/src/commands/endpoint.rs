@@ -161,6 +161,9 @@ fn summary(endpoint: &EndpointResource) -> Vec<(&'static str, String)> {
         ("ipv6 address", or_dash(endpoint.address_ipv6)),
         ("mac", or_dash(endpoint.mac)),
     ];
+    if let Some(key) = &endpoint.container {
+        rows.push(("container", key.container_id.clone()));
+    }
     if let Some(sandbox) = &endpoint.sandbox {
         rows.push(("sandbox", sandbox.id.to_string()));
         rows.push(("namespace", sandbox.key.clone()));

@@ -1,5 +1,6 @@
 //! The paths of the control API. One line a route, one handler of one call each.
 
+mod attachment;
 mod cluster;
 mod endpoint;
 mod network;
@@ -44,6 +45,13 @@ pub(crate) fn open(context: Context) -> Router {
         .route("/endpoints/{endpoint}", get(endpoint::inspect))
         .route("/attach", post(endpoint::attach))
         .route("/detach", post(endpoint::detach))
+        .route("/attachments", get(attachment::list).post(attachment::add))
+        .route(
+            "/attachments/{network}/{container}/{ifname}",
+            get(attachment::inspect).delete(attachment::remove),
+        )
+        .route("/attachments/gc", post(attachment::collect))
+        .route("/attachments/status", get(attachment::status))
         .route("/networks/{network}/tables", get(table::tables))
         .route("/networks/{network}/tables/{table}", get(table::entries).post(table::create))
         .route(

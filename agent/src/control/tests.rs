@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weft_api::control::{
-    AttachRequest, DetachRequest, EndpointCreate, EndpointJoin, EntryCreate, EntryUpdate,
-    InitRequest, JoinRequest, LeaveRequest, ListFilter, NetworkCreate, SandboxId, Secret,
-    TableValue, WatchLine, WatchQuery,
+    AttachRequest, AttachmentAdd, AttachmentAddresses, AttachmentGc, DetachRequest, EndpointCreate,
+    EndpointJoin, EntryCreate, EntryUpdate, InitRequest, JoinRequest, LeaveRequest, ListFilter,
+    NetworkCreate, SandboxId, Secret, TableValue, WatchLine, WatchQuery,
 };
 
 use crate::client::{Client, ClientError};
@@ -49,6 +49,18 @@ fn attach_request() -> AttachRequest {
     }
 }
 
+fn attachment_add() -> AttachmentAdd {
+    AttachmentAdd {
+        network: NetworkCreate::named("blue"),
+        key: recorder::key(),
+        configuration: "pods".to_owned(),
+        netns: "/run/netns/x".to_owned(),
+        addresses: AttachmentAddresses::default(),
+        mac: None,
+        bandwidth: None,
+    }
+}
+
 /// Makes every call of the client once, and returns the errors.
 async fn call_all(client: &Client) -> Vec<ClientError> {
     let filter = ListFilter { name: Some("a b".to_owned()), partial_id: Some("0f".to_owned()) };
@@ -60,6 +72,8 @@ async fn call_all(client: &Client) -> Vec<ClientError> {
     let create = EntryCreate { key: "k/1".to_owned(), value: value.clone() };
     let query = WatchQuery { table: Some("names".to_owned()) };
     let (n, e) = ("blue", "blue/web");
+    let (network, configuration) = (n.to_owned(), "pods".to_owned());
+    let gc = AttachmentGc { network, configuration, valid: vec![recorder::key()] };
     [
         client.init(&InitRequest::default()).await.err(),
         client.join(&join).await.err(),
@@ -86,6 +100,14 @@ async fn call_all(client: &Client) -> Vec<ClientError> {
         client.leave_sandbox(n, e, Some(&sandbox)).await.err(),
         client.attach(&attach_request()).await.err(),
         client.detach(&DetachRequest { endpoint: "web".to_owned() }).await.err(),
+        client.add_attachment(&attachment_add()).await.err(),
+        client.attachments(None).await.err(),
+        client.attachments(Some(n)).await.err(),
+        client.attachment(n, &recorder::key()).await.err(),
+        client.delete_attachment(n, &recorder::key()).await.err(),
+        client.collect_attachments(&gc).await.err(),
+        client.attachment_status(None).await.err(),
+        client.attachment_status(Some(n)).await.err(),
         client.tables(n).await.err(),
         client.entries(n, "names").await.err(),
         client.create_entry(n, "names", &create).await.err(),
@@ -132,6 +154,14 @@ async fn every_route_reaches_its_operation_with_what_was_asked() {
         "leave_sandbox blue blue/web Some(\"s1\")",
         "attach blue /run/netns/x",
         "detach web",
+        "add_attachment blue /run/netns/x",
+        "attachments None",
+        "attachments Some(\"blue\")",
+        "attachment blue c1 eth0",
+        "delete_attachment blue c1 eth0",
+        "collect_attachments blue 1",
+        "attachment_status None",
+        "attachment_status Some(\"blue\")",
         "tables blue",
         "entries blue names",
         "create_entry blue names k/1 Text(\"v\")",
@@ -149,7 +179,7 @@ async fn every_kind_of_error_comes_back_from_every_route_as_it_was() {
         let error = ControlError::new(kind, "network `blue` is full").with_hint("remove some");
         let bench = bench(Mood::Failing(error.clone()), ServerLimits::default());
         let errors = call_all(&bench.client).await;
-        assert_eq!(errors.len(), 32);
+        assert_eq!(errors.len(), 40);
         for found in errors {
             let ClientError::Refused(found) = found else { panic!("{found:?}") };
             assert_eq!(found, error);

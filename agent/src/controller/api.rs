@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weft_api::control::{
-    AttachRequest, ClusterResource, ControlError, DetachRequest, DoctorReport, EndpointCreate,
-    EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate, InitRequest, IpamPool,
-    JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate, NetworkResource,
-    SandboxId, StatusResource, TableResource, TokenResponse, WatchLine, WatchQuery,
+    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachmentStatus, AttachmentsGone, ClusterResource, ControlError, DetachRequest, DoctorReport,
+    EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
+    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate,
+    NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse, WatchLine,
+    WatchQuery,
 };
 
 use super::Controller;
@@ -164,6 +166,30 @@ impl ControlApi for Api {
 
     async fn detach(&self, request: DetachRequest) -> Answer<()> {
         self.run(|c| async move { c.detach_endpoint(request).await }).await
+    }
+
+    async fn add_attachment(&self, request: AttachmentAdd) -> Answer<AttachmentResource> {
+        self.run(|c| async move { c.add_attachment(request).await }).await
+    }
+
+    async fn attachments(&self, network: Option<String>) -> Answer<Vec<AttachmentResource>> {
+        self.0.list_attachments(network).await
+    }
+
+    async fn attachment(&self, network: String, key: AttachmentKey) -> Answer<AttachmentResource> {
+        self.0.inspect_attachment(&network, &key).await
+    }
+
+    async fn delete_attachment(&self, network: String, key: AttachmentKey) -> Answer<()> {
+        self.run(|c| async move { c.end_attachment(&network, &key).await }).await
+    }
+
+    async fn collect_attachments(&self, request: AttachmentGc) -> Answer<AttachmentsGone> {
+        self.run(|c| async move { c.collect_attachments(request).await }).await
+    }
+
+    async fn attachment_status(&self, network: Option<String>) -> Answer<AttachmentStatus> {
+        self.0.attachment_status(network).await
     }
 
     async fn tables(&self, network: NetworkRef) -> Answer<Vec<TableResource>> {

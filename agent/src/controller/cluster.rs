@@ -248,7 +248,7 @@ const fn member_state(state: weft_networkdb::MemberState) -> MemberState {
     }
 }
 
-fn state_of(core: &Core) -> ClusterState {
+pub(super) fn state_of(core: &Core) -> ClusterState {
     match (core.node(), core.in_transit()) {
         (None, _) => ClusterState::None,
         (Some(_), (true, _)) => ClusterState::Joining,

@@ -1,21 +1,25 @@
 //! Endpoints: their names and addresses, apart from any sandbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use weft_api::control::{
-    AttachRequest, ControlError, DetachRequest, EndpointCreate, EndpointResource, ListFilter,
+    AttachRequest, ControlError, DetachRequest, EndpointCreate, EndpointJoin, EndpointResource,
+    ListFilter,
 };
 use weft_api::driver::{Driver, Interface, Options};
-use weft_api::ipam::{Ipam, IpamError};
-use weft_api::{Definition, EndpointId, Mac, Stamp, Subnet, Write};
+use weft_api::{Definition, EndpointId, Mac, NetworkId, Stamp, Write};
 
-use super::inventory::{Claim, Endpoint, EngineEndpoint};
-use super::{Controller, driver_error, ipam_error};
+use super::inventory::{AllocatedBy, Claim, Container, Endpoint, EngineEndpoint, Standing};
+use super::{Controller, driver_error};
 use crate::control::{Answer, EndpointRef, NetworkRef, resolve};
 use crate::overlay_driver::options::STAMP;
+
+mod addresses;
+
+use addresses::{Allocated, Origin, Wanted, wanted_addresses};
 
 /// The table of endpoint names. Key: a name; value: the endpoint's id in text. A name is refused
 /// while an entry of any node has it.
@@ -33,14 +37,46 @@ pub(super) struct Draft {
     pub(super) mac: Option<Mac>,
     pub(super) options: BTreeMap<String, String>,
     pub(super) engine: Option<EngineEndpoint>,
+    pub(super) container: Option<Container>,
     /// What becomes durable together with it.
     pub(super) also: Vec<Write>,
 }
 
-/// An address that was allocated for an endpoint under way.
-struct Allocated {
-    pool_id: String,
-    address: IpNetwork,
+/// What is asked of an endpoint to be made.
+pub(super) struct Making {
+    pub(super) request: EndpointCreate,
+    /// Where addresses that nobody asked for come from, at most one range of each family; without
+    /// one, the network's.
+    pub(super) ranges: Vec<IpNetwork>,
+    /// What becomes of a family of which no address is asked for.
+    pub(super) unasked: Unasked,
+    /// Whose interface it is to be.
+    pub(super) container: Option<Container>,
+}
+
+impl Making {
+    fn of(request: EndpointCreate) -> Self {
+        Self { request, ranges: Vec::new(), unasked: Unasked::Given, container: None }
+    }
+}
+
+/// What becomes of a family of which no address is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unasked {
+    /// The endpoint gets any.
+    Given,
+    /// The endpoint gets none.
+    LeftOut,
+}
+
+/// An endpoint under way that has an id and a name.
+struct Begun<'d> {
+    id: EndpointId,
+    name: String,
+    wanted: Wanted<'d>,
+    making: Making,
+    /// Addresses asked for that linger on this node.
+    lingering: Vec<Claim>,
 }
 
 impl Controller {
@@ -101,54 +137,112 @@ impl Controller {
         network: &NetworkRef,
         request: EndpointCreate,
     ) -> Answer<Endpoint> {
+        let definition = self.definition(network).await?;
+        self.make_endpoint_in(&definition, Making::of(request)).await
+    }
+
+    pub(super) async fn make_endpoint_in(
+        &self,
+        definition: &Definition,
+        making: Making,
+    ) -> Answer<Endpoint> {
         if self.leaving.is_under_way() {
             return Err(ControlError::unavailable("this node is leaving its cluster")
                 .with_hint("make the endpoint on another node"));
         }
-        let definition = self.definition(network).await?;
-        let id = definition.id;
-        self.check_thawed(&definition).await?;
-        let wanted = wanted_addresses(&definition, &request.addresses)?;
-        if let Some(mac) = request.mac
+        let network = definition.id;
+        self.check_thawed(definition).await?;
+        let wanted = wanted_addresses(definition, &making)?;
+        if let Some(mac) = making.request.mac
             && !mac.is_unicast()
         {
             return Err(ControlError::invalid(format!(
                 "MAC address `{mac}` is not one interface's"
             )));
         }
-        let eid = EndpointId::from_bytes(
-            crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
-        );
-        let name = request.name.clone().unwrap_or_else(|| format!("ep-{}", eid.short()));
-        check_name(&name)?;
-        self.inventory().reserve(id, &name).map_err(|taken| {
-            ControlError::conflict(taken.to_string()).with_hint("take another --name")
-        })?;
-        let made = self.make_reserved(&definition, eid, &name, &wanted, request).await;
-        if made.is_err() {
-            self.inventory().unreserve(id, &name);
-            let _turn = self.lock_network(id).await;
-            self.stop_using(&definition).await;
+        let (_turns, lingering) = self.lingering_for(definition, &making).await;
+        let id = match lingering.first() {
+            Some(claim) => claim.endpoint,
+            None => EndpointId::from_bytes(
+                crate::identity::random().map_err(|e| ControlError::internal(e.to_string()))?,
+            ),
+        };
+        let name = self.reserve_name(network, id, &making)?;
+        let begun = Begun { id, name, wanted, making, lingering };
+        let made = self.make_reserved(definition, &begun).await;
+        match &made {
+            Ok(_) => {
+                let mut inventory = self.inventory();
+                for claim in &begun.lingering {
+                    inventory.remove_claim(network, claim.address.ip());
+                }
+            }
+            Err(_) => {
+                self.inventory().unreserve(network, &begun.name);
+                let _turn = self.lock_network(network).await;
+                self.stop_using(definition).await;
+            }
         }
         made
     }
 
-    async fn make_reserved(
+    /// Finds the addresses asked for that linger here since a container of before gave them back;
+    /// whoever else comes for one of them waits.
+    async fn lingering_for(
         &self,
         definition: &Definition,
-        id: EndpointId,
-        name: &str,
-        wanted: &Wanted<'_>,
-        request: EndpointCreate,
-    ) -> Answer<Endpoint> {
+        making: &Making,
+    ) -> (Vec<tokio::sync::OwnedMutexGuard<()>>, Vec<Claim>) {
+        if making.container.is_none() {
+            return (Vec::new(), Vec::new());
+        }
+        let asked: BTreeSet<IpAddr> = making.request.addresses.iter().copied().collect();
+        let (mut turns, mut lingering) = (Vec::new(), Vec::<Claim>::new());
+        for address in asked {
+            turns.push(self.lock_address(definition.id, address).await);
+            let claim = self.inventory().claim(definition.id, address).cloned();
+            let Some(claim) = claim.filter(is_free) else {
+                continue;
+            };
+            // One that lingers for another endpoint's id is refused as taken.
+            if lingering.first().is_none_or(|first| first.endpoint == claim.endpoint) {
+                lingering.push(claim);
+            }
+        }
+        (turns, lingering)
+    }
+
+    /// Takes a name on this node. A container's id is known here alone, so its endpoint's name is
+    /// for people and not the whole network's.
+    fn reserve_name(&self, network: NetworkId, id: EndpointId, making: &Making) -> Answer<String> {
+        let plain = format!("ep-{}", id.short());
+        let mut inventory = self.inventory();
+        if let Some(container) = &making.container {
+            let name = container.name();
+            if check_name(&name).is_ok() && inventory.reserve(network, &name).is_ok() {
+                return Ok(name);
+            }
+        }
+        let name = making.request.name.clone().unwrap_or(plain);
+        check_name(&name)?;
+        inventory.reserve(network, &name).map_err(|taken| {
+            ControlError::conflict(taken.to_string()).with_hint("take another --name")
+        })?;
+        Ok(name)
+    }
+
+    async fn make_reserved(&self, definition: &Definition, begun: &Begun<'_>) -> Answer<Endpoint> {
         let driver = {
             let _turn = self.lock_network(definition.id).await;
             self.use_network(definition).await?
         };
-        self.claim_name(definition, id, name).await?;
-        let made = self.make_named(driver, definition, id, name, wanted, request).await;
+        if begun.making.container.is_some() {
+            return self.make_named(driver, definition, begun).await;
+        }
+        self.claim_name(definition, begun.id, &begun.name).await?;
+        let made = self.make_named(driver, definition, begun).await;
         if made.is_err() {
-            self.release_name(definition.id, name).await;
+            self.release_name(definition.id, &begun.name).await;
         }
         made
     }
@@ -157,20 +251,18 @@ impl Controller {
         &self,
         driver: Arc<dyn Driver>,
         definition: &Definition,
-        id: EndpointId,
-        name: &str,
-        wanted: &Wanted<'_>,
-        request: EndpointCreate,
+        begun: &Begun<'_>,
     ) -> Answer<Endpoint> {
+        let id = begun.id;
         let ipam = self.ipam_of(definition).await?;
         self.ensure_pools(definition, &ipam).await?;
-        let mut request = request;
-        if request.mac.is_none() && ipam.capability.requires_mac_address {
-            request.mac = Some(random_mac()?);
+        let mut mac = begun.making.request.mac;
+        if mac.is_none() && ipam.capability.requires_mac_address {
+            mac = Some(random_mac()?);
         }
-        let allocated = self.allocate(&*ipam.driver, definition, id, wanted, request.mac).await?;
+        let allocated = self.allocate(&*ipam.driver, definition, begun, mac).await?;
         let _turn = self.foreign_endpoint_turn(id).await;
-        let made = self.make_allocated(driver, definition, id, name, &allocated, request).await;
+        let made = self.make_allocated(driver, definition, begun, mac, &allocated).await;
         if made.is_err() {
             if ipam.driver.is_built_in() {
                 self.give_back(&*ipam.driver, &allocated).await;
@@ -225,11 +317,11 @@ impl Controller {
         &self,
         driver: Arc<dyn Driver>,
         definition: &Definition,
-        id: EndpointId,
-        name: &str,
+        begun: &Begun<'_>,
+        mac: Option<Mac>,
         allocated: &[Allocated],
-        request: EndpointCreate,
     ) -> Answer<Endpoint> {
+        let id = begun.id;
         let held = allocated.iter().map(|one| (one.pool_id.clone(), one.address)).collect();
         self.foreign_endpoint_begins(definition, id, &driver, held).await?;
         if definition.ipam != crate::ipam_driver::NAME {
@@ -238,12 +330,13 @@ impl Controller {
         }
         let draft = Draft {
             id,
-            name: name.to_owned(),
+            name: begun.name.clone(),
             addresses: allocated.iter().map(|one| one.address).collect(),
-            mac: request.mac,
-            options: request.options,
+            mac,
+            options: begun.making.request.options.clone(),
             engine: None,
-            also: Vec::new(),
+            container: begun.making.container.clone(),
+            also: begun.lingering.iter().map(Claim::removal).collect(),
         };
         self.make_drafted(driver, definition, draft).await
     }
@@ -275,6 +368,7 @@ impl Controller {
             sandbox: None,
             stale: false,
             engine: draft.engine,
+            container: draft.container,
         };
         let options = if driver.is_built_in() {
             endpoint_options(&endpoint)
@@ -295,61 +389,6 @@ impl Controller {
         }
         self.inventory().put(endpoint.clone());
         Ok(endpoint)
-    }
-
-    /// Allocates one address of each family the network has, both in one segment.
-    async fn allocate(
-        &self,
-        ipam: &dyn Ipam,
-        definition: &Definition,
-        id: EndpointId,
-        wanted: &Wanted<'_>,
-        mac: Option<Mac>,
-    ) -> Answer<Vec<Allocated>> {
-        let mut full = None;
-        for segment in &wanted.segments {
-            match self.allocate_in(ipam, definition, id, segment, wanted, mac).await {
-                Ok(allocated) => return Ok(allocated),
-                // The next subnet may have room; an address asked for is in one only.
-                Err(IpamError::NoAvailableIps) => full = Some(IpamError::NoAvailableIps),
-                Err(error) if error.kind() == weft_api::Kind::Unavailable => full = Some(error),
-                Err(error) => return Err(not_allocated(error, definition, wanted)),
-            }
-        }
-        Err(not_allocated(full.unwrap_or(IpamError::NoAvailableIps), definition, wanted))
-    }
-
-    async fn allocate_in(
-        &self,
-        ipam: &dyn Ipam,
-        definition: &Definition,
-        id: EndpointId,
-        segment: &[&Subnet],
-        wanted: &Wanted<'_>,
-        mac: Option<Mac>,
-    ) -> Result<Vec<Allocated>, IpamError> {
-        let mut allocated = Vec::new();
-        for subnet in segment {
-            let pool_id = self.pool_id(definition, subnet);
-            let options = self.address_options(definition, subnet, id, mac);
-            let address = if subnet.pool.is_ipv4() { wanted.v4 } else { wanted.v6 };
-            match ipam.request_address(&pool_id, address, &options).await {
-                Ok((address, _)) => allocated.push(Allocated { pool_id, address }),
-                Err(error) => {
-                    self.give_back(ipam, &allocated).await;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(allocated)
-    }
-
-    async fn give_back(&self, ipam: &dyn Ipam, allocated: &[Allocated]) {
-        for one in allocated {
-            if let Err(error) = ipam.release_address(&one.pool_id, one.address.ip()).await {
-                tracing::warn!(address = %one.address, %error, "address was not released");
-            }
-        }
     }
 
     /// Deletes an endpoint that is in no sandbox.
@@ -383,7 +422,7 @@ impl Controller {
         let mut writes = vec![Endpoint::removal(id)];
         writes.extend(left.iter().map(Claim::to_write));
         self.core(move |core, _| core.persist(writes)).await?;
-        if endpoint.engine.is_some() {
+        if endpoint.is_known_outside() {
             // Before the claims: whoever takes one up makes an endpoint of the same id.
             self.inventory().remove(id);
         }
@@ -395,11 +434,15 @@ impl Controller {
         {
             self.give_back(&*ipam.driver, &self.allocated_of(definition, &endpoint)).await;
         }
-        if endpoint.engine.is_none() {
+        if !endpoint.is_known_outside() {
             self.release_name(network, &endpoint.name).await;
             self.inventory().remove(id);
         }
         self.settle_endpoint(id).await;
+        if endpoint.container.is_some() {
+            self.linger(network);
+            return Ok(());
+        }
         let _turn = self.lock_network(network).await;
         self.stop_using_with(network, definition.as_ref()).await;
         Ok(())
@@ -408,10 +451,9 @@ impl Controller {
     /// The addresses that end with an endpoint: all but those a Swarm's leader allocated, and those
     /// that linger for whoever names them again.
     fn allocated_of(&self, definition: &Definition, endpoint: &Endpoint) -> Vec<Allocated> {
+        let borrowed = endpoint.engine.as_ref().map_or(&[][..], |engine| &engine.borrowed);
         let stays = |address: &IpNetwork| {
-            endpoint.engine.as_ref().is_some_and(|engine| {
-                engine.borrowed.contains(&address.ip()) || engine.named.contains(&address.ip())
-            })
+            borrowed.contains(&address.ip()) || endpoint.named().contains(&address.ip())
         };
         endpoint
             .address
@@ -420,7 +462,8 @@ impl Controller {
             .filter(|address| !stays(address))
             .filter_map(|address| {
                 let subnet = definition.subnets.iter().find(|s| s.pool.contains(address.ip()))?;
-                Some(Allocated { pool_id: self.pool_id(definition, subnet), address })
+                let pool_id = self.pool_id(definition, subnet);
+                Some(Allocated { pool_id, address, origin: Origin::Ipam })
             })
             .collect()
     }
@@ -431,8 +474,17 @@ impl Controller {
         // An address that was given back rests: what can be refused is refused before one is taken.
         super::sandboxes::check_join(&join).await?;
         let endpoint = self.make_endpoint(&network, create).await?;
+        self.join_made(endpoint, join).await.map(|joined| joined.resource())
+    }
+
+    /// Joins an endpoint that was made for it; ends it when that fails.
+    pub(super) async fn join_made(
+        &self,
+        endpoint: Endpoint,
+        join: EndpointJoin,
+    ) -> Answer<Endpoint> {
         match self.enter_sandbox(endpoint.clone(), join).await {
-            Ok(joined) => Ok(joined.resource()),
+            Ok(joined) => Ok(joined),
             Err(error) => {
                 if let Err(undo) = self.end_endpoint(endpoint).await {
                     tracing::warn!(error = %undo, "endpoint of a failed attach was not removed");
@@ -450,72 +502,9 @@ impl Controller {
     }
 }
 
-/// Which segments an endpoint may be in, and which addresses were asked for.
-struct Wanted<'d> {
-    /// Subnets of each segment, the IPv4 one first.
-    segments: Vec<Vec<&'d Subnet>>,
-    v4: Option<IpAddr>,
-    v6: Option<IpAddr>,
-}
-
-/// Says which address of which network could not be had.
-fn not_allocated(error: IpamError, definition: &Definition, wanted: &Wanted<'_>) -> ControlError {
-    let asked: Vec<_> =
-        wanted.v4.iter().chain(&wanted.v6).map(|address| format!("`{address}`")).collect();
-    let of_network = format!("network `{}`", definition.name);
-    let subject = match asked.as_slice() {
-        [] => of_network,
-        _ => format!("address {} of {of_network}", asked.join(", ")),
-    };
-    let is_full = error.kind() == weft_api::Kind::Unavailable;
-    let refused = ipam_error(error);
-    let message = format!("{subject}: {}", refused.error);
-    let refused = ControlError { error: message, ..refused };
-    if is_full && refused.hint.is_none() {
-        return refused.with_hint(
-            "detach endpoints, or use a network with a larger pool; a released address rests for \
-             a minute",
-        );
-    }
-    refused
-}
-
-fn wanted_addresses<'d>(definition: &'d Definition, asked: &[IpAddr]) -> Answer<Wanted<'d>> {
-    let mut wanted = Wanted { segments: segments(definition), v4: None, v6: None };
-    for address in asked {
-        let slot = if address.is_ipv4() { &mut wanted.v4 } else { &mut wanted.v6 };
-        if slot.replace(*address).is_some() {
-            return Err(ControlError::invalid("an endpoint has one address of each family")
-                .with_hint("give --ip at most once for IPv4 and once for IPv6"));
-        }
-        wanted
-            .segments
-            .retain(|segment| segment.iter().any(|subnet| subnet.pool.contains(*address)));
-        if wanted.segments.is_empty() {
-            let pools: Vec<_> = definition.subnets.iter().map(|s| s.pool.to_string()).collect();
-            return Err(ControlError::invalid(format!(
-                "address `{address}` is in no subnet of network `{}` that fits",
-                definition.name
-            ))
-            .with_hint(format!("its subnets are {}", pools.join(", "))));
-        }
-    }
-    Ok(wanted)
-}
-
-/// Groups the subnets by VNI, in the order of the definition.
-fn segments(definition: &Definition) -> Vec<Vec<&Subnet>> {
-    let mut segments: Vec<Vec<&Subnet>> = Vec::new();
-    for subnet in &definition.subnets {
-        match segments.iter_mut().find(|segment| segment[0].vni == subnet.vni) {
-            Some(segment) => segment.push(subnet),
-            None => segments.push(vec![subnet]),
-        }
-    }
-    for segment in &mut segments {
-        segment.sort_by_key(|subnet| subnet.pool.is_ipv6());
-    }
-    segments
+/// Tells whether an address lingers that this node allocated.
+fn is_free(claim: &Claim) -> bool {
+    claim.standing == Standing::Lingering && claim.by == AllocatedBy::ThisNode
 }
 
 fn check_name(name: &str) -> Answer<()> {

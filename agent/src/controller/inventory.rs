@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use weft_api::control::{EndpointResource, EndpointState, SandboxId, SandboxResource, StaticRoute};
 use weft_api::{EndpointId, Mac, NetworkId, Space, Stamp, Write};
 
+mod container;
 mod engine;
 
+pub use container::Container;
 pub use engine::{
     AllocatedBy, AttachedFor, Choice, Claim, EngineEndpoint, Hold, Standing, WayOutBy,
 };
@@ -42,6 +44,9 @@ pub struct Endpoint {
     /// Made by an engine, which places the interface itself.
     #[serde(default)]
     pub engine: Option<EngineEndpoint>,
+    /// Made for a CNI container.
+    #[serde(default)]
+    pub container: Option<Container>,
 }
 
 /// A sandbox as one endpoint is joined to it.
@@ -97,6 +102,21 @@ impl Endpoint {
         Write { space: Space::Controller, key: key(id), value: None }
     }
 
+    /// Tells whether an engine or a runtime made it, which knows it by a key of its own.
+    pub fn is_known_outside(&self) -> bool {
+        self.engine.is_some() || self.container.is_some()
+    }
+
+    /// Returns the addresses of this node's that whoever made it asked for by name. They linger
+    /// after its end.
+    pub fn named(&self) -> &[IpAddr] {
+        match (&self.engine, &self.container) {
+            (Some(engine), _) => &engine.named,
+            (None, Some(container)) => &container.named,
+            (None, None) => &[],
+        }
+    }
+
     /// Shows it.
     pub fn resource(&self) -> EndpointResource {
         let state = match (&self.sandbox, self.stale) {
@@ -122,6 +142,7 @@ impl Endpoint {
                 mtu: sandbox.mtu,
                 routes: sandbox.routes.clone(),
             }),
+            container: self.container.as_ref().map(|container| container.key.clone()),
         }
     }
 }
@@ -207,6 +228,13 @@ impl Inventory {
     /// Returns the endpoints of a network.
     pub fn of(&self, network: NetworkId) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.values().filter(move |endpoint| endpoint.network == network)
+    }
+
+    /// Returns the endpoints made for CNI containers, each with what it has besides.
+    pub fn of_containers(&self) -> impl Iterator<Item = (&Endpoint, &Container)> {
+        self.endpoints
+            .values()
+            .filter_map(|endpoint| Some((endpoint, endpoint.container.as_ref()?)))
     }
 
     /// Tells whether an endpoint of the network is there or being made, or an engine has it.
@@ -325,6 +353,7 @@ mod tests {
             sandbox: None,
             stale: false,
             engine: None,
+            container: None,
         }
     }
 

@@ -55,6 +55,7 @@ impl Controller {
             ))
         })?;
         let endpoints: Vec<Endpoint> = self.inventory().endpoints().cloned().collect();
+        self.note_earlier_boot(&endpoints).await;
         // Before the first join makes or unmakes anything.
         let lost = self.lost_sandboxes(&endpoints).await;
         self.restore_holds().await?;
@@ -297,7 +298,7 @@ impl Controller {
         let endpoints = self.inventory().clear();
         self.foreign.wake();
         let Some(driver) = self.registry.registered_network(NETWORK_TYPE) else { return };
-        let mut networks = BTreeSet::new();
+        let mut networks: BTreeSet<_> = self.lingering.take_all().into_iter().collect();
         for endpoint in endpoints {
             if self.foreign.drives(endpoint.id) {
                 continue;
@@ -380,6 +381,7 @@ mod tests {
             sandbox: None,
             stale: false,
             engine: None,
+            container: None,
         }
     }
 

@@ -187,6 +187,19 @@ impl Controller {
         id: EndpointId,
         expected: Option<SandboxId>,
     ) -> Answer<Endpoint> {
+        let endpoint = self.leave_in_memory(id, expected).await?;
+        let write = endpoint.to_write();
+        self.core(move |core, _| core.persist([write])).await?;
+        Ok(endpoint)
+    }
+
+    /// Like [`Controller::leave_locked`], for an endpoint that is ended next: what is on disk of it
+    /// goes then. After a crash between the two it is found as it was before.
+    pub(super) async fn leave_in_memory(
+        &self,
+        id: EndpointId,
+        expected: Option<SandboxId>,
+    ) -> Answer<Endpoint> {
         let mut endpoint = self.current(id)?;
         let Some(sandbox) = endpoint.sandbox.take() else { return Ok(endpoint) };
         if let Some(expected) = expected
@@ -208,8 +221,6 @@ impl Controller {
         {
             tracing::warn!(endpoint = %id, %error, "driver did not leave the sandbox");
         }
-        let write = endpoint.to_write();
-        self.core(move |core, _| core.persist([write])).await?;
         self.inventory().put(endpoint.clone());
         Ok(endpoint)
     }
@@ -312,7 +323,7 @@ fn check_path(path: &str) -> Answer<()> {
     Ok(())
 }
 
-fn open(path: &str) -> Answer<Namespace> {
+pub(super) fn open(path: &str) -> Answer<Namespace> {
     check_path(path)?;
     let namespace = Namespace::open(path).map_err(|error| {
         ControlError::not_found(error.to_string()).with_hint(
@@ -339,7 +350,7 @@ pub(super) fn host_boot() -> Option<String> {
     Some(id.trim().to_owned())
 }
 
-async fn interfaces(namespace: &Namespace) -> Answer<Vec<String>> {
+pub(super) async fn interfaces(namespace: &Namespace) -> Answer<Vec<String>> {
     let read = async {
         let mut connection = Connection::open(namespace).await?;
         link::list(&mut connection).await

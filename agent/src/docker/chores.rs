@@ -15,12 +15,9 @@ use weft_api::{EndpointId, NetworkId};
 use super::Plugin;
 use super::books::{Insist, PREFIX};
 use crate::control::{Answer, ErrorKind};
-use crate::controller::engine::now_s;
+use crate::controller::engine::{LINGERING_S_MAX, now_s};
 use crate::controller::inventory::Endpoint;
 
-/// How long an address that was asked for by name stays for whoever names it again, in seconds. A
-/// container that is restarted takes a few; whoever wants it on another host waits for it.
-const LINGERING_S_MAX: u64 = 30;
 /// How long after its start an engine has to end what an earlier run of it left.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 /// First pause between two attempts to delete a network; doubles.

@@ -305,6 +305,15 @@ impl OverlayTask {
                 self.joined.remove(&endpoint);
                 settle(self.planner.leave(network, endpoint).map_err(plan_error), answer)
             }
+            Request::Keep { network } => {
+                if let Err(error) = self.planner.keep(network) {
+                    tracing::debug!(%error, "network is not kept");
+                }
+                None
+            }
+            Request::LetGo { network, answer } => {
+                settle(self.planner.let_go(network).map_err(plan_error), answer)
+            }
             Request::Publish { network, endpoint, bindings, answer } => {
                 match self.publish(network, endpoint, &bindings) {
                     Ok(()) => Some(Then::Publish { network, endpoint, answer }),

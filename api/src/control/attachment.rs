@@ -22,8 +22,10 @@ pub struct AttachmentKey {
     pub ifname: String,
 }
 
-/// `POST /attachments`: makes an endpoint and joins it, or does neither. One that is there already
-/// under this key, made for another namespace or not whole, is a conflict.
+/// `POST /attachments`: makes an endpoint and joins it, or does neither.
+///
+/// One that is there already under this key is a conflict, unless its namespace is gone or another
+/// one, or its interface is gone: then it is ended first and made anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttachmentAdd {
@@ -31,6 +33,9 @@ pub struct AttachmentAdd {
     pub network: NetworkCreate,
     /// Which attachment this is.
     pub key: AttachmentKey,
+    /// The name of the CNI configuration it is made by: several may use one network.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub configuration: String,
     /// Absolute path of the container's network namespace.
     pub netns: String,
     /// Where its addresses come from.
@@ -103,7 +108,8 @@ pub struct AttachmentResource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_interface: Option<HostInterface>,
     /// What in the kernel is not as it was made; empty when all is. Only where it was asked for
-    /// (`GET /attachments/{network}/{container}/{ifname}`).
+    /// (`GET /attachments/{network}/{container}/{ifname}`). A smaller MTU and a default route in
+    /// another table are no faults: plugins that are chained behind do that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }
@@ -117,12 +123,16 @@ pub struct HostInterface {
     pub mac: Option<Mac>,
 }
 
-/// `POST /attachments/gc`: ends every attachment of this node and this network that is not named.
+/// `POST /attachments/gc`: ends every attachment of this node, this network and this configuration
+/// that is not named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttachmentGc {
     /// The network, by name. One that does not exist has no attachments.
     pub network: String,
+    /// Only what was made by the CNI configuration of this name is looked at.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub configuration: String,
     /// What is in use. An empty list says that nothing is.
     pub valid: Vec<AttachmentKey>,
 }

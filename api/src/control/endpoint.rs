@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::control::AttachmentKey;
 use crate::id::{EndpointId, Mac, NetworkId};
 
 /// The id of a sandbox: what the controller calls one network namespace.
@@ -142,6 +143,9 @@ pub struct EndpointResource {
     pub mac: Option<Mac>,
     /// Its sandbox while it is joined.
     pub sandbox: Option<SandboxResource>,
+    /// The CNI container it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<AttachmentKey>,
 }
 
 /// A sandbox as one of its endpoints sees it.

@@ -36,7 +36,8 @@ const HOST_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 237, 253);
 const NETWORK_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 237, 254);
 const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x7765, 0x6674, 1);
 const NETWORK_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x7765, 0x6674, 2);
-const HOST_MAC: Mac = Mac::from_bytes([0x02, 0x77, 0x65, 0x66, 0x74, 0x01]);
+/// MAC address of the host's end of every way out.
+pub const HOST_MAC: Mac = Mac::from_bytes([0x02, 0x77, 0x65, 0x66, 0x74, 0x01]);
 const NETWORK_MAC: Mac = Mac::from_bytes([0x02, 0x77, 0x65, 0x66, 0x74, 0x02]);
 
 /// A namespace with the connection into it.

@@ -6,11 +6,12 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weft_api::control::{
-    AttachRequest, ClusterResource, ClusterState, DetachRequest, DoctorReport, EndpointCreate,
-    EndpointJoin, EndpointResource, EndpointState, EntryCreate, EntryResource, EntryUpdate,
-    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberCounts, MemberResource,
-    NetworkCreate, NetworkResource, SandboxId, Secret, StatusResource, TableEvent, TableEventKind,
-    TableResource, TableValue, TokenResponse, WatchLine, WatchQuery,
+    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachmentStatus, AttachmentsGone, ClusterResource, ClusterState, DetachRequest, DoctorReport,
+    EndpointCreate, EndpointJoin, EndpointResource, EndpointState, EntryCreate, EntryResource,
+    EntryUpdate, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberCounts,
+    MemberResource, NetworkCreate, NetworkResource, SandboxId, Secret, StatusResource, TableEvent,
+    TableEventKind, TableResource, TableValue, TokenResponse, WatchLine, WatchQuery,
 };
 use weft_api::{ClusterId, EndpointId, NetworkId, NodeId};
 
@@ -96,6 +97,20 @@ pub(crate) fn endpoint() -> EndpointResource {
         address_ipv6: None,
         mac: None,
         sandbox: None,
+        container: None,
+    }
+}
+
+pub(crate) fn key() -> AttachmentKey {
+    AttachmentKey { container_id: "c1".to_owned(), ifname: "eth0".to_owned() }
+}
+
+pub(crate) fn attachment() -> AttachmentResource {
+    AttachmentResource {
+        key: key(),
+        endpoint: endpoint(),
+        host_interface: None,
+        faults: Vec::new(),
     }
 }
 
@@ -230,6 +245,31 @@ impl ControlApi for Recorder {
     }
     async fn detach(&self, request: DetachRequest) -> Answer<()> {
         self.answer(format!("detach {}", request.endpoint), ()).await
+    }
+    async fn add_attachment(&self, request: AttachmentAdd) -> Answer<AttachmentResource> {
+        let call = format!("add_attachment {} {}", request.network.name, request.netns);
+        self.answer(call, attachment()).await
+    }
+    async fn attachments(&self, network: Option<String>) -> Answer<Vec<AttachmentResource>> {
+        self.answer(format!("attachments {network:?}"), vec![attachment()]).await
+    }
+    async fn attachment(&self, network: String, key: AttachmentKey) -> Answer<AttachmentResource> {
+        let call = format!("attachment {network} {} {}", key.container_id, key.ifname);
+        self.answer(call, attachment()).await
+    }
+    async fn delete_attachment(&self, network: String, key: AttachmentKey) -> Answer<()> {
+        let call = format!("delete_attachment {network} {} {}", key.container_id, key.ifname);
+        self.answer(call, ()).await
+    }
+    async fn collect_attachments(&self, request: AttachmentGc) -> Answer<AttachmentsGone> {
+        let call = format!("collect_attachments {} {}", request.network, request.valid.len());
+        self.answer(call, AttachmentsGone::default()).await
+    }
+    async fn attachment_status(&self, network: Option<String>) -> Answer<AttachmentStatus> {
+        let call = format!("attachment_status {network:?}");
+        let reason = String::new();
+        let status = AttachmentStatus { ready: true, limited_connectivity: false, reason };
+        self.answer(call, status).await
     }
     async fn tables(&self, network: NetworkRef) -> Answer<Vec<TableResource>> {
         self.answer(format!("tables {network}"), Vec::new()).await

@@ -19,6 +19,11 @@ use crate::ipam_driver::{ENDPOINT, RANGE};
 /// How long an endpoint waits for a network's table to come; an exchange that is not answered is
 /// given up before.
 const HEARING_MAX: Duration = Duration::from_secs(1);
+/// How long an address that was asked for by name stays for whoever names it again, in seconds. A
+/// container that is restarted takes a few; whoever wants it on another host waits for it.
+pub(crate) const LINGERING_S_MAX: u64 = 30;
+/// Pause after an attempt to give addresses back that failed.
+const EXPIRY_RETRY: Duration = Duration::from_secs(30);
 /// How often it looks whether it came.
 const HEARING_LOOK: Duration = Duration::from_millis(2);
 
@@ -178,7 +183,7 @@ impl Controller {
 
     /// Held from the look at an address's claim to what comes of it: an endpoint that takes its
     /// place, somebody else's claim, or its end.
-    pub(super) async fn lock_address(
+    pub(in crate::controller) async fn lock_address(
         &self,
         network: NetworkId,
         address: IpAddr,
@@ -203,8 +208,7 @@ impl Controller {
 
     /// The claims an endpoint leaves behind.
     pub(in crate::controller) fn claims_left(endpoint: &Endpoint) -> Vec<Claim> {
-        let Some(engine) = &endpoint.engine else { return Vec::new() };
-        let named = |address: &IpNetwork| engine.named.contains(&address.ip());
+        let named = |address: &IpNetwork| endpoint.named().contains(&address.ip());
         let addresses = endpoint.address.into_iter().chain(endpoint.address_ipv6).filter(named);
         let claims = addresses.map(|address| Claim {
             endpoint: endpoint.id,
@@ -355,6 +359,31 @@ impl Controller {
             }
         }
         Ok(next)
+    }
+
+    /// Gives back what no endpoint took until `stop`, on a node without a Docker plugin, which does
+    /// so among its chores.
+    pub(crate) async fn expire_until(&self, stop: tokio_util::sync::CancellationToken) {
+        loop {
+            let pause = match self.expire_claims(LINGERING_S_MAX, LINGERING_S_MAX).await {
+                Ok(left) => left.map(|left_s| Duration::from_secs(left_s.max(1))),
+                Err(error) => {
+                    tracing::debug!(%error, "unused addresses were not given back");
+                    Some(EXPIRY_RETRY)
+                }
+            };
+            let due = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.engines_changed() => {}
+                () = due => {}
+            }
+        }
     }
 
     /// Ends a claim, unless somebody took it meanwhile.

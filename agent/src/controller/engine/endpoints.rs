@@ -208,6 +208,7 @@ impl Controller {
                 named,
                 published: None,
             }),
+            container: None,
             // The endpoint takes the place of its claims.
             also: claims.iter().map(|(claim, _)| claim.removal()).collect(),
         };

@@ -31,6 +31,60 @@ fn the_first_join_builds_and_the_last_leave_removes_everything() {
 }
 
 #[test]
+fn a_kept_network_outlives_its_last_leave_and_hears_of_peers_until_it_is_let_go() {
+    let mut planner = joined();
+    let mut kernel = FakeKernel::new();
+    planner.leave(nid(1), eid(1)).unwrap();
+    drain(&mut planner);
+    planner.keep(nid(1)).unwrap();
+    planner.join(nid(1), eid(1), sandbox(1)).unwrap();
+    planner.keep(nid(1)).unwrap();
+    planner.leave(nid(1), eid(1)).unwrap();
+    carry_out(&mut planner, &mut kernel);
+    assert_eq!(kernel.observe().namespaces[&names::namespace(nid(1))].ports.len(), 0);
+    assert_eq!(planner.reconcile(&kernel.observe(), Knowledge::Complete).ops, []);
+    set(&mut planner, 1, 9, &record("10.1.0.99/24", mac(99), "192.0.2.9", 60));
+    carry_out(&mut planner, &mut kernel);
+    let fdb = |kernel: &FakeKernel| {
+        kernel.observe().namespaces[&names::namespace(nid(1))].vxlans["wx1001"].fdb.len()
+    };
+    assert_eq!(fdb(&kernel), 1);
+    planner.join(nid(1), eid(1), sandbox(2)).unwrap();
+    let ops = drain(&mut planner);
+    assert!(!ops.iter().any(|op| matches!(op, KernelOp::EnsureNamespace { .. })), "{ops:?}");
+    assert_eq!(kernel.apply_all(&ops), []);
+
+    planner.let_go(nid(1)).unwrap();
+    assert_eq!(drain(&mut planner), [], "it is in use");
+    planner.leave(nid(1), eid(1)).unwrap();
+    carry_out(&mut planner, &mut kernel);
+    assert_eq!(kernel.observe(), Observed::default());
+}
+
+#[test]
+fn a_kept_network_goes_when_it_is_let_go_or_deleted() {
+    let ends: [fn(&mut Planner); 2] = [
+        |planner| planner.let_go(nid(1)).unwrap(),
+        |planner| {
+            planner.delete_endpoint(nid(1), eid(1)).unwrap();
+            planner.delete_network(nid(1)).unwrap();
+        },
+    ];
+    for end in ends {
+        let mut planner = joined();
+        planner.keep(nid(1)).unwrap();
+        planner.leave(nid(1), eid(1)).unwrap();
+        let ops = drain(&mut planner);
+        assert!(!ops.iter().any(|op| matches!(op, KernelOp::RemoveNamespace { .. })), "{ops:?}");
+        end(&mut planner);
+        let ops = drain(&mut planner);
+        assert!(matches!(ops.last(), Some(KernelOp::RemoveNamespace { .. })), "{ops:?}");
+        planner.let_go(nid(2)).unwrap();
+        assert_eq!(planner.poll_output(), None, "what was never built is not taken down");
+    }
+}
+
+#[test]
 fn vxlan_devices_go_before_their_namespace() {
     let mut planner = joined();
     planner.leave(nid(1), eid(1)).unwrap();

@@ -6,6 +6,7 @@
 mod addresses;
 mod attach;
 mod bed;
+mod cni;
 mod docker;
 mod entries;
 mod idle;
@@ -28,7 +29,7 @@ use table::{Row, Table};
 const PART_MAX: Duration = Duration::from_secs(150);
 
 const USAGE: &str = "usage: bench --weft PROGRAM [--markdown FILE] [--only PART]...
-parts: entries attach peers addresses throughput idle docker";
+parts: entries attach peers addresses throughput idle docker cni";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -39,10 +40,11 @@ enum Part {
     Throughput,
     Idle,
     Docker,
+    Cni,
 }
 
 /// In the order of the table.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("entries", Part::Entries),
     ("attach", Part::Attach),
     ("peers", Part::Peers),
@@ -50,6 +52,7 @@ const PARTS: [(&str, Part); 7] = [
     ("throughput", Part::Throughput),
     ("idle", Part::Idle),
     ("docker", Part::Docker),
+    ("cni", Part::Cni),
 ];
 
 struct Arguments {
@@ -159,5 +162,6 @@ async fn one(part: Part, beds: Beds) -> anyhow::Result<Vec<Row>> {
         Part::Throughput => throughput::measure(&beds).await,
         Part::Idle => idle::measure(&beds).await,
         Part::Docker => docker::measure().await,
+        Part::Cni => cni::measure().await,
     }
 }

@@ -1,0 +1,331 @@
+//! Attachments: endpoints of CNI containers, found by network, container and interface.
+//!
+//! A runtime may repeat and break off what it asks, and may ask for the end of what it never heard
+//! the beginning of. So whatever is done to one key takes turns; different keys do not wait for
+//! each other.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use tokio::sync::OwnedMutexGuard;
+use weft_api::control::{
+    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachmentsGone, ControlError, EndpointCreate, EndpointJoin, HostInterface, NetworkCreate,
+};
+use weft_api::{Definition, EndpointId};
+use weft_overlay::names;
+use weft_overlay::netlink::Namespace;
+use weft_overlay::netlink::way_out::HOST_MAC;
+
+mod detached;
+mod faults;
+mod status;
+
+use super::Controller;
+use super::endpoints::{Making, Unasked};
+use super::inventory::{Container, Endpoint};
+use super::sandboxes::{check_join, interfaces, open};
+use crate::control::{Answer, ErrorKind, NetworkRef};
+
+/// Longest id of a container, in bytes.
+const CONTAINER_BYTES_MAX: usize = 256;
+
+impl Controller {
+    /// Waits for the turn of one attachment.
+    pub(crate) async fn attachment_turn(
+        &self,
+        network: &str,
+        key: &AttachmentKey,
+    ) -> OwnedMutexGuard<()> {
+        self.locks.lock(format!("attachment/{network}/{}/{}", key.container_id, key.ifname)).await
+    }
+
+    pub(super) async fn add_attachment(
+        &self,
+        request: AttachmentAdd,
+    ) -> Answer<AttachmentResource> {
+        check_key(&request.key)?;
+        if request.bandwidth.is_some() {
+            return Err(ControlError::new(
+                ErrorKind::NotImplemented,
+                "bandwidth of an attachment cannot be limited",
+            ));
+        }
+        let _turn = self.attachment_turn(&request.network.name, &request.key).await;
+        self.end_if_detached(&request.network.name, &request.key).await?;
+        self.add_attachment_in_turn(request).await
+    }
+
+    /// The caller has the attachment's turn.
+    async fn add_attachment_in_turn(&self, request: AttachmentAdd) -> Answer<AttachmentResource> {
+        let AttachmentAdd { network, key, configuration, netns, addresses, mac, bandwidth: _ } =
+            request;
+        let namespace = open(&netns).map_err(of_request)?;
+        self.make_way(&network.name, &key, &namespace).await?;
+        let join = EndpointJoin { netns, ifname: Some(key.ifname.clone()) };
+        check_join(&join).await.map_err(of_request)?;
+        let definition = self.network_for(network).await?;
+        let (asked, ranges, unasked) = match addresses {
+            AttachmentAddresses::Network { wanted, ranges } => (wanted, ranges, Unasked::Given),
+            AttachmentAddresses::Given { addresses } => {
+                let addresses = addresses.iter().map(ipnetwork::IpNetwork::ip).collect();
+                (addresses, Vec::new(), Unasked::LeftOut)
+            }
+        };
+        let container = Container { key, configuration, named: named(&definition, &asked) };
+        let request = EndpointCreate { addresses: asked, mac, ..EndpointCreate::default() };
+        let making = Making { request, ranges, unasked, container: Some(container) };
+        let endpoint = self.make_endpoint_in(&definition, making).await?;
+        let joined = self.join_made(endpoint, join).await?;
+        attachment_of(&joined, Some(&definition), self)
+            .ok_or_else(|| ControlError::internal("an attachment was made without its key"))
+    }
+
+    /// Ends what is left under a key of a container that is gone. An attachment that stands is a
+    /// conflict: CNI has no second ADD without a DEL between.
+    async fn make_way(
+        &self,
+        network: &str,
+        key: &AttachmentKey,
+        namespace: &Namespace,
+    ) -> Answer<()> {
+        for there in self.attached(network, key) {
+            if stands_in(&there, namespace).await? {
+                return Err(ControlError::conflict(format!(
+                    "container `{}` is attached to network `{network}` as `{}` already",
+                    key.container_id, key.ifname
+                ))
+                .with_hint("delete that attachment first"));
+            }
+            tracing::info!(endpoint = %there.id, "attachment of a container that is gone is ended");
+            self.end_attached(there.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds the network; makes it where there is none.
+    async fn network_for(&self, request: NetworkCreate) -> Answer<Definition> {
+        if let Some(known) = self.known_network(&request).await? {
+            return Ok(known);
+        }
+        let _turn = self.locks.lock(format!("define/{}", request.name)).await;
+        // Whoever had the turn before may have made it.
+        if let Some(known) = self.known_network(&request).await? {
+            return Ok(known);
+        }
+        let made = self.define_network(request).await?;
+        self.definition(&NetworkRef::new(made.id.to_string())).await
+    }
+
+    /// Returns the network of that name that this node knows.
+    async fn known_network(&self, request: &NetworkCreate) -> Answer<Option<Definition>> {
+        let name = request.name.clone();
+        let known = self.node(move |node, _| node.db().definition_by_name(&name).cloned()).await?;
+        let Some(known) = known else { return Ok(None) };
+        if let Err(what) = agree(&known, request) {
+            return Err(ControlError::conflict(format!(
+                "network `{}` exists already with another {what}",
+                known.name
+            ))
+            .with_hint(format!(
+                "`weft network inspect {}` shows it; take another name or agree",
+                known.name
+            )));
+        }
+        Ok(Some(known))
+    }
+
+    fn attached(&self, network: &str, key: &AttachmentKey) -> Vec<Endpoint> {
+        let inventory = self.inventory();
+        let all = inventory.of_containers();
+        let here = all.filter(|(e, container)| e.network_name == network && container.key == *key);
+        here.map(|(endpoint, _)| endpoint.clone()).collect()
+    }
+
+    async fn end_attached(&self, id: EndpointId) -> Answer<()> {
+        let _turn = self.locks.lock(format!("endpoint/{id}")).await;
+        if self.current(id).is_err() {
+            // It went with this node's membership.
+            return Ok(());
+        }
+        self.keep_network(self.current(id)?.network).await;
+        let endpoint = self.leave_in_memory(id, None).await?;
+        self.end_endpoint(endpoint).await
+    }
+
+    /// Ends an attachment. Of one that is not there: nothing.
+    pub(crate) async fn end_attachment(&self, network: &str, key: &AttachmentKey) -> Answer<()> {
+        let _turn = self.attachment_turn(network, key).await;
+        self.end_attachment_in_turn(network, key).await
+    }
+
+    /// The caller has the attachment's turn.
+    pub(crate) async fn end_attachment_in_turn(
+        &self,
+        network: &str,
+        key: &AttachmentKey,
+    ) -> Answer<()> {
+        for there in self.attached(network, key) {
+            self.end_attached(there.id).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn list_attachments(
+        &self,
+        network: Option<String>,
+    ) -> Answer<Vec<AttachmentResource>> {
+        // A node in no cluster has no attachments.
+        let definitions = self.definitions().await.unwrap_or_default();
+        let inventory = self.inventory();
+        let wanted = |name: &str| network.as_ref().is_none_or(|network| network == name);
+        let all = inventory.of_containers().filter(|(e, _)| wanted(&e.network_name));
+        let mut found: Vec<_> = all
+            .filter_map(|(endpoint, _)| {
+                let definition = definitions.iter().find(|known| known.id == endpoint.network);
+                attachment_of(endpoint, definition, self)
+            })
+            .collect();
+        found.sort_by(|a, b| (&a.endpoint.network, &a.key).cmp(&(&b.endpoint.network, &b.key)));
+        Ok(found)
+    }
+
+    pub(super) async fn inspect_attachment(
+        &self,
+        network: &str,
+        key: &AttachmentKey,
+    ) -> Answer<AttachmentResource> {
+        let absent = || {
+            ControlError::not_found(format!(
+                "container `{}` is not attached to network `{network}` as `{}`",
+                key.container_id, key.ifname
+            ))
+        };
+        let endpoint = self.attached(network, key).pop().ok_or_else(absent)?;
+        let definition = self.definition_of(endpoint.network).await?;
+        let found = attachment_of(&endpoint, definition.as_ref(), self).ok_or_else(absent)?;
+        let faults = self.faults_of(&endpoint).await?;
+        Ok(AttachmentResource { faults, ..found })
+    }
+
+    /// Ends the attachments of a configuration that its runtime does not name. What engines and
+    /// people made is none.
+    pub(super) async fn collect_attachments(
+        &self,
+        request: AttachmentGc,
+    ) -> Answer<AttachmentsGone> {
+        let valid: BTreeSet<&AttachmentKey> = request.valid.iter().collect();
+        let unused: Vec<(EndpointId, AttachmentKey)> = {
+            let inventory = self.inventory();
+            let all = inventory.of_containers();
+            let own = all.filter(|(endpoint, container)| {
+                endpoint.network_name == request.network
+                    && container.configuration == request.configuration
+                    && !valid.contains(&container.key)
+            });
+            own.map(|(endpoint, container)| (endpoint.id, container.key.clone())).collect()
+        };
+        let mut gone = AttachmentsGone::default();
+        for (id, key) in unused {
+            let _turn = self.attachment_turn(&request.network, &key).await;
+            match self.end_attached(id).await {
+                Ok(()) => gone.removed.push(key),
+                Err(error) => gone.failed.push(format!(
+                    "container `{}`, interface `{}`: {error}",
+                    key.container_id, key.ifname
+                )),
+            }
+        }
+        Ok(gone)
+    }
+}
+
+fn attachment_of(
+    endpoint: &Endpoint,
+    definition: Option<&Definition>,
+    controller: &Controller,
+) -> Option<AttachmentResource> {
+    let key = endpoint.container.as_ref()?.key.clone();
+    let routed = definition.filter(|known| !known.internal);
+    let routed = routed.filter(|_| !controller.foreign.drives(endpoint.id));
+    let host_interface =
+        routed.map(|known| HostInterface { name: names::host_link(known.id), mac: Some(HOST_MAC) });
+    Some(AttachmentResource {
+        key,
+        endpoint: endpoint.resource(),
+        host_interface,
+        faults: Vec::new(),
+    })
+}
+
+/// The addresses that linger for whoever names them again; a plugin's are its own affair.
+fn named(definition: &Definition, asked: &[IpAddr]) -> Vec<IpAddr> {
+    let is_ours = definition.ipam == crate::ipam_driver::NAME;
+    if is_ours { asked.to_vec() } else { Vec::new() }
+}
+
+/// Tells whether an attachment is whole in this namespace. The MAC does not matter: a plugin
+/// chained behind may have set another.
+async fn stands_in(endpoint: &Endpoint, namespace: &Namespace) -> Answer<bool> {
+    let Some(sandbox) = &endpoint.sandbox else { return Ok(false) };
+    let same = Namespace::open(&sandbox.key).is_ok_and(|own| own.inode() == namespace.inode());
+    Ok(same && interfaces(namespace).await?.contains(&sandbox.ifname))
+}
+
+/// What the request names and is not there is the request's fault.
+fn of_request(error: ControlError) -> ControlError {
+    match error.kind {
+        ErrorKind::NotFound => ControlError { kind: ErrorKind::InvalidParameter, ..error },
+        ErrorKind::Forbidden
+        | ErrorKind::InvalidParameter
+        | ErrorKind::Conflict
+        | ErrorKind::NotImplemented
+        | ErrorKind::Unavailable
+        | ErrorKind::Timeout
+        | ErrorKind::Internal => error,
+    }
+}
+
+/// Checks the container's id. What an interface may be called is the join's to say.
+fn check_key(key: &AttachmentKey) -> Answer<()> {
+    let id = &key.container_id;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let begins = id.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins && id.len() <= CONTAINER_BYTES_MAX && id.chars().all(fits) {
+        return Ok(());
+    }
+    Err(ControlError::invalid(format!("`{id}` is no id of a container")).with_hint(format!(
+        "use 1 to {CONTAINER_BYTES_MAX} letters, digits, `_`, `.` and `-`, and begin with a letter \
+         or digit"
+    )))
+}
+
+/// Compares what a request says about its network with the network there is; what it leaves out
+/// agrees with anything.
+///
+/// # Errors
+/// What differs, in one word.
+fn agree(known: &Definition, request: &NetworkCreate) -> Result<(), &'static str> {
+    let left_out = NetworkCreate::named(request.name.clone());
+    let holds = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+    let same = |asked: &str, default: &str, is: &str| asked == default || asked == is;
+    holds(same(&request.driver, &left_out.driver, &known.driver), "driver")?;
+    holds(same(&request.ipam, &left_out.ipam, &known.ipam), "IPAM driver")?;
+    holds(!request.internal || known.internal, "way out")?;
+    holds(request.mtu.is_none() || request.mtu == known.mtu, "MTU")?;
+    let has_v6 = known.subnets.iter().any(|subnet| subnet.pool.is_ipv6());
+    holds(!request.ipv6 || has_v6, "address family")?;
+    for asked in &request.subnets {
+        let subnet = known.subnets.iter().find(|subnet| subnet.pool == asked.pool);
+        let subnet = subnet.ok_or("subnet")?;
+        holds(asked.gateway.is_none() || asked.gateway == subnet.gateway, "gateway")?;
+        holds(asked.range.is_none() || asked.range == subnet.range, "range")?;
+        let aside = |(name, address)| subnet.auxiliary.get(name) == Some(address);
+        holds(asked.auxiliary.iter().all(aside), "auxiliary address")?;
+    }
+    let has = |(key, value)| known.options.get(key) == Some(value);
+    holds(request.options.iter().all(has), "option")
+}
+
+#[cfg(test)]
+mod tests;
