@@ -119,6 +119,7 @@ impl App {
                 vxlan_port: config.vxlan_port,
                 uplink_mtu,
                 run_dir: config.run_dir.clone(),
+                docker: config.docker.clone(),
             },
             handle,
             registry,

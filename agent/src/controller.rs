@@ -58,6 +58,8 @@ pub struct Settings {
     pub uplink_mtu: u32,
     /// Where runtime files live.
     pub run_dir: std::path::PathBuf,
+    /// The plugin of a Docker Engine, if it is served.
+    pub docker: Option<crate::config::Docker>,
 }
 
 /// The controller; shared by the control API, the dispatcher and the start-up.

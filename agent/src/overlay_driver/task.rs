@@ -42,10 +42,14 @@ pub struct DataPathStatus {
     pub repairs: BTreeMap<String, u64>,
     /// Operations the kernel refused since the start.
     pub failed_operations: u64,
-    /// Announcements there was no room for since the start.
-    pub dropped_announcements: u64,
     /// The last refusal.
     pub last_failure: Option<String>,
+    /// Announcements the kernel refused since the start.
+    pub failed_announcements: u64,
+    /// Announcements there was no room for since the start.
+    pub dropped_announcements: u64,
+    /// The last announcement's refusal.
+    pub last_announcement_failure: Option<String>,
     /// Events the planner refused, by cause.
     pub refused: BTreeMap<String, u64>,
     /// Addresses and MACs that two endpoints claim, for people.
@@ -393,7 +397,11 @@ impl OverlayTask {
     /// Sends the announcements whose time has come.
     async fn announce(&mut self) {
         let operations = self.announcements.take(Instant::now());
-        self.apply(operations).await;
+        let failures = self.executor.apply(operations).await;
+        let Some((_, error)) = failures.last() else { return };
+        tracing::warn!(%error, failed = failures.len(), "addresses were not announced");
+        self.status.failed_announcements += failures.len() as u64;
+        self.status.last_announcement_failure = Some(error.to_string());
     }
 
     async fn apply(&mut self, operations: Vec<KernelOp>) -> Vec<(usize, NetlinkError)> {
