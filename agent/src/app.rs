@@ -120,6 +120,7 @@ impl App {
                 uplink_mtu,
                 run_dir: config.run_dir.clone(),
                 socket: config.socket.clone(),
+                docker: config.docker.clone(),
             },
             handle,
             registry,

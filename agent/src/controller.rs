@@ -62,6 +62,8 @@ pub struct Settings {
     pub run_dir: std::path::PathBuf,
     /// The control socket.
     pub socket: std::path::PathBuf,
+    /// The plugin of a Docker Engine, if it is served.
+    pub docker: Option<crate::config::Docker>,
 }
 
 /// The controller; shared by the control API, the dispatcher and the start-up.

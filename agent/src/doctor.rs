@@ -3,6 +3,8 @@
 //! Nothing here observes. Whoever holds the sockets, the kernel and the tables passes in what it
 //! found; so every judgement can be tested, and none needs rights.
 
+pub mod engine;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -88,6 +90,25 @@ pub fn data_path(failed: u64, last: Option<&str>, conflicts: &[String]) -> Vec<C
         Check::warn("conflict", conflict.clone(), "detach one of the two endpoints")
     }));
     checks
+}
+
+/// Judges whether endpoints of this host are told which MAC an address has now. What was not told
+/// is found out late, and nothing else fails with it.
+pub fn announcements(failed: u64, last: Option<&str>, dropped: u64) -> Check {
+    let late = "endpoints find out by themselves, after up to a minute";
+    match last {
+        Some(last) if failed > 0 => Check::warn(
+            "announcements",
+            format!("{failed} were not sent, at last: {last}; {late}"),
+            "give the agent CAP_NET_RAW (`NET_RAW` in its container or plugin)",
+        ),
+        Some(_) | None if dropped > 0 => Check::warn(
+            "announcements",
+            format!("{dropped} had no room; {late}"),
+            "find what restarts containers, or gives addresses other MACs, so often",
+        ),
+        Some(_) | None => Check::ok("announcements", "all were sent"),
+    }
 }
 
 /// Bits of the capability sets in `/proc/PID/status` (`capability.h`).

@@ -144,6 +144,25 @@ impl PeerDb {
         self.gone = Gone::default();
     }
 
+    /// Takes up what a segment's neighbours had before this node knew of any. Whose MAC is another
+    /// one by now is announced; whom nobody has named yet may still come back with another one.
+    pub(crate) fn recall<'a>(
+        &mut self,
+        segment: SegmentIndex,
+        before: impl Iterator<Item = &'a Neighbour>,
+        mut emit: impl FnMut(Change),
+    ) {
+        for Neighbour { ip, mac } in before {
+            match self.holder((segment, *ip)) {
+                Some(now) if now != *mac => {
+                    emit(Change::Announce(segment, Neighbour { ip: *ip, mac: now }));
+                }
+                Some(_) => {}
+                None => self.gone.put((segment, *ip), *mac),
+            }
+        }
+    }
+
     /// The FDB entries a segment must hold, by MAC.
     pub(crate) fn fdb(&self, segment: SegmentIndex) -> impl Iterator<Item = FdbEntry> {
         let least = (segment, Mac::from_bytes([0; 6]));

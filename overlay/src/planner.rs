@@ -389,6 +389,23 @@ impl Planner {
         reconcile::reconcile(&self.networks, observed, knowledge)
     }
 
+    /// Takes up what the kernel's neighbours had before an earlier start's endpoints were joined
+    /// again: endpoints of this host may remember that. To be called once, when all of them are.
+    pub fn recall(&mut self, before: &Observed) {
+        let Self { networks, ops, .. } = self;
+        for network in networks.values_mut().filter(|network| network.is_built()) {
+            let Some(there) = before.namespaces.get(&network.namespace) else { continue };
+            let devices: Vec<_> = network.segments.iter().map(|s| s.vxlan.name.clone()).collect();
+            for (index, device) in devices.iter().enumerate() {
+                let Some(vxlan) = there.vxlans.get(device) else { continue };
+                let (peers, programmer) = network.programming();
+                peers.recall(index, vxlan.neighbours.iter(), |change| {
+                    ops.push_back(programmer.op(change));
+                });
+            }
+        }
+    }
+
     /// Finds the endpoints that were handed over and whose port is gone: their container is gone
     /// with the far end, and nothing makes them whole again. They are to be taken out with
     /// [`Self::leave`] before [`Self::reconcile`], which passes over them. To be observed as there.

@@ -93,6 +93,18 @@ impl Testbed {
         testbed
     }
 
+    /// Hosts with agents of this configuration, all in one cluster and settled.
+    pub async fn cluster_with(config: &str, hosts: usize) -> Self {
+        let mut testbed = Self::new(Underlay::V4).await;
+        for _ in 0..hosts {
+            testbed.add_host().await;
+        }
+        let file = testbed.path("weft.toml");
+        std::fs::write(&file, config).expect("a file");
+        testbed.found(&["--config", file.to_str().expect("a path of ours")]).await;
+        testbed
+    }
+
     /// Starts all agents, with `more` arguments, and makes one cluster of them.
     async fn found(&mut self, more: &[&str]) {
         for host in &mut self.hosts {

@@ -1,10 +1,13 @@
 //! Agents that die, stop and come back, under traffic.
 
+use std::net::IpAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use weft_agent::control::HeldByEngine;
-use weft_api::control::{EndpointState, MemberState, NetworkCreate};
-use weft_tests::testbed::{Kernel, Testbed, addresses, eventually, knows};
+use weft_api::control::{AttachRequest, EndpointState, MemberState, NetworkCreate};
+use weft_overlay::netlink::namespace::run_in;
+use weft_tests::testbed::{Kernel, Sandbox, Testbed, addresses, eventually, knows};
 
 /// Time in which traffic runs undisturbed beside what a test does.
 const A_WHILE: Duration = Duration::from_millis(500);
@@ -115,4 +118,50 @@ async fn an_agent_comes_back_to_a_changed_world() {
     })
     .await;
     testbed.hosts[2].detach("vanishing").await;
+}
+
+/// What a sandbox remembers of an address, for people.
+fn remembered(sandbox: &Sandbox, address: IpAddr) -> String {
+    let address = address.to_string();
+    let show = || Command::new("ip").args(["neighbour", "show", &address]).output();
+    let shown = run_in(sandbox.namespace(), show).expect("the namespace").expect("ip");
+    String::from_utf8_lossy(&shown.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mac_that_changed_while_the_agent_was_away_is_announced_when_it_is_back() {
+    // An address rests before another endpoint gets it, a minute by default.
+    let mut testbed = Testbed::cluster_with("rest_seconds = 1\n", 2).await;
+    let network = NetworkCreate { ipv6: true, ..NetworkCreate::named("blue") };
+    testbed.hosts[0].client.create_network(&network).await.expect("blue");
+    let (near, _) = testbed.attach(0, "blue", "near").await;
+    let (_before, peer) = testbed.attach(1, "blue", "before").await;
+    near.reaches(&addresses(&peer)).await;
+    testbed.hosts[0].kill();
+    testbed.hosts[1].detach("before").await;
+    let after = testbed.sandbox("blue-after");
+    let mac = "02:42:00:00:00:99";
+    let request = AttachRequest {
+        network: "blue".to_owned(),
+        name: Some("after".to_owned()),
+        addresses: addresses(&peer),
+        mac: Some(mac.parse().expect("a MAC")),
+        netns: after.text().to_owned(),
+        ifname: None,
+        options: Default::default(),
+    };
+    eventually("the same addresses are free again", async || {
+        testbed.hosts[1].client.attach(&request).await.ok()
+    })
+    .await;
+    testbed.hosts[0].start(&[]);
+    testbed.hosts[0].answers().await;
+    for address in addresses(&peer) {
+        assert!(!remembered(&near, address).is_empty(), "or nothing is shown");
+        eventually(&format!("{address} is announced with its new MAC"), async || {
+            remembered(&near, address).contains(mac).then_some(())
+        })
+        .await;
+    }
+    near.reaches(&addresses(&peer)).await;
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use weft_agent::client::Client;
 use weft_agent::control::HeldByEngine;
-use weft_api::control::{ClusterState, EndpointCreate, NetworkCreate, SubnetRequest};
+use weft_api::control::{
+    Check, CheckStatus, ClusterState, EndpointCreate, NetworkCreate, SubnetRequest,
+};
 use weft_overlay::netlink::{Connection, link, route};
 use weft_overlay::op::Route;
 use weft_tests::callers::{engine_id, plugins, socket, start, start_again};
@@ -231,6 +233,48 @@ async fn a_network_that_its_engine_forgot_is_removed_by_force() {
     // An engine that remembers it after all is told what to do.
     let join = json!({"NetworkID": engine_id(1), "EndpointID": engine_id(3), "SandboxKey": "/s"});
     callers[0].refused("NetworkDriver.Join", join, &["make it anew"]);
+}
+
+/// A line of `weft doctor`.
+async fn finding(client: &Client, check: &str) -> Option<Check> {
+    let report = client.doctor().await.ok()?;
+    report.checks.into_iter().find(|one| one.check == check)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_what_an_engine_has_and_what_it_left_without_an_interface() {
+    let (testbed, callers) = plugins(1, LOCAL, "").await;
+    let (caller, host) = (&callers[0], &testbed.hosts[0]);
+    let plugin = finding(&host.client, "docker plugin").await.expect("a line of the plugin");
+    assert_eq!(plugin.status, CheckStatus::Ok, "{plugin:?}");
+    assert!(plugin.detail.ends_with("weft.sock`, scope local"), "{}", plugin.detail);
+    assert_eq!(finding(&host.client, "docker networks").await, None);
+    let pool = caller.whole_network(&engine_id(1), "blue", "10.87.0.0/24");
+    let idle = finding(&host.client, "docker networks").await.expect("a line of networks");
+    assert_eq!(idle.detail, "1 held, 0 endpoints in containers; without endpoints: `blue`");
+    let address = caller.address(&pool, "", MACS[0]);
+    caller.endpoint(&engine_id(1), &engine_id(2), &address, MACS[0]);
+    let join = json!({"NetworkID": engine_id(1), "EndpointID": engine_id(2),
+        "SandboxKey": "/var/run/docker/netns/0123456789ab"});
+    let joined = caller.call("NetworkDriver.Join", join);
+    let counted = finding(&host.client, "docker networks").await.expect("a line of networks");
+    assert_eq!(counted.detail, "1 held, 1 endpoints in containers");
+    // The container ends, and its engine does not tell.
+    let link = joined["InterfaceName"]["SrcName"].as_str().expect("a name").to_owned();
+    let mut connection = Connection::open(&host.namespace).await.expect("netlink");
+    link::remove(&mut connection, &link).await.expect("the interface goes");
+    let orphans = eventually("the endpoint without an interface is found", async || {
+        finding(&host.client, "docker network blue").await
+    })
+    .await;
+    assert_eq!(orphans.status, CheckStatus::Warn, "{orphans:?}");
+    assert!(orphans.hint.is_some_and(|hint| hint.contains("weft network rm --force")));
+    // Whoever looks for the plugin in vain is told as well.
+    std::fs::remove_file(socket(&testbed, 0)).expect("the socket goes");
+    let plugin = finding(&host.client, "docker plugin").await.expect("a line of the plugin");
+    assert_eq!(plugin.status, CheckStatus::Fail, "{plugin:?}");
+    host.weft(&["network", "rm", "--force", "blue"]).done();
+    assert_eq!(finding(&host.client, "docker networks").await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -166,7 +166,8 @@ impl Controller {
             );
             status.counters.insert("kernel_operations_failed".to_owned(), path.failed_operations);
             let dropped = ("announcements_dropped".to_owned(), path.dropped_announcements);
-            status.counters.extend([dropped]);
+            let failed = ("announcements_failed".to_owned(), path.failed_announcements);
+            status.counters.extend([dropped, failed]);
         }
         Ok(status)
     }

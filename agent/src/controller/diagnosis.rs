@@ -1,5 +1,7 @@
 //! What `weft doctor` looks at; [`crate::doctor`] judges it.
 
+mod engine;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -31,6 +33,12 @@ impl Controller {
             path.last_failure.as_deref(),
             &path.conflicts,
         ));
+        checks.push(doctor::announcements(
+            path.failed_announcements,
+            path.last_announcement_failure.as_deref(),
+            path.dropped_announcements,
+        ));
+        checks.extend(self.engine_checks().await?);
         let alarms = self.core(|core, _| core.alarms().clone()).await?;
         checks.extend(doctor::alarms(alarms));
         checks.extend(self.cluster_checks().await?);

@@ -83,6 +83,18 @@ fn refusals_conflicts_and_alarms_show() {
 }
 
 #[test]
+fn announcements_that_were_not_sent_are_no_refusal_of_the_data_path() {
+    assert_eq!(announcements(0, None, 0).status, CheckStatus::Ok);
+    let failed = announcements(3, Some("operation not permitted"), 7);
+    assert_eq!(failed.status, CheckStatus::Warn);
+    assert!(failed.detail.contains("operation not permitted"), "{}", failed.detail);
+    assert!(failed.hint.unwrap().contains("CAP_NET_RAW"));
+    let dropped = announcements(0, None, 7);
+    assert_eq!(dropped.status, CheckStatus::Warn);
+    assert!(dropped.detail.starts_with("7 had no room"), "{}", dropped.detail);
+}
+
+#[test]
 fn privileges_are_read_bit_by_bit() {
     assert_eq!(privileges("CapEff:\t000001ffffffffff\n").status, CheckStatus::Ok);
     let check = privileges("CapInh:\t0\nCapEff:\t0000000000001000\n");

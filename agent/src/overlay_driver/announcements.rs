@@ -41,8 +41,13 @@ enum Turn {
 }
 
 impl Announcements {
-    /// Takes an announcement; returns any other operation.
+    /// Takes an announcement; returns any other operation. With a namespace goes what waits for
+    /// it: whoever is in the next one of that name remembers nothing.
     pub(super) fn divert(&mut self, op: KernelOp, now: Instant) -> Option<KernelOp> {
+        if let KernelOp::RemoveNamespace { name } = &op {
+            let elsewhere = |of: &Waiting| subject(&of.op).is_some_and(|(place, _)| place != name);
+            self.waiting.retain(elsewhere);
+        }
         let Some(subject) = subject(&op) else { return Some(op) };
         self.waiting.retain(|other| self::subject(&other.op) != Some(subject));
         self.put(Waiting { due: now, turn: Turn::First, op });
@@ -153,6 +158,20 @@ mod tests {
         let (mut all, now) = (Announcements::default(), Instant::now());
         let other = KernelOp::RemoveNamespace { name: "weft-0123456789".to_owned() };
         assert_eq!(all.divert(other.clone(), now), Some(other));
+        assert_eq!(all.due(), None);
+    }
+
+    #[test]
+    fn what_waits_goes_with_its_namespace_and_with_no_other() {
+        let (mut all, now) = (Announcements::default(), Instant::now());
+        let remove = |name: &str| KernelOp::RemoveNamespace { name: name.to_owned() };
+        for address in 1..=2 {
+            all.divert(announce(address, 1), now);
+            all.take(now);
+        }
+        all.divert(remove("weft-9876543210"), now);
+        assert_eq!(all.waiting.len(), 2);
+        all.divert(remove("weft-0123456789"), now);
         assert_eq!(all.due(), None);
     }
 

@@ -42,10 +42,14 @@ pub struct DataPathStatus {
     pub repairs: BTreeMap<String, u64>,
     /// Operations the kernel refused since the start.
     pub failed_operations: u64,
-    /// Announcements there was no room for since the start.
-    pub dropped_announcements: u64,
     /// The last refusal.
     pub last_failure: Option<String>,
+    /// Announcements the kernel refused since the start.
+    pub failed_announcements: u64,
+    /// Announcements there was no room for since the start.
+    pub dropped_announcements: u64,
+    /// The last announcement's refusal.
+    pub last_announcement_failure: Option<String>,
     /// Events the planner refused, by cause.
     pub refused: BTreeMap<String, u64>,
     /// Addresses and MACs that two endpoints claim, for people.
@@ -87,6 +91,15 @@ impl Sandbox {
     }
 }
 
+/// How far an earlier start's endpoints are taken up.
+#[derive(Debug)]
+enum Before {
+    /// They are being joined again; this is what the kernel held.
+    Restoring(Observed),
+    /// They are, and the kernel may be compared with the plan.
+    Restored,
+}
+
 /// The data path's owner.
 #[derive(Debug)]
 pub struct OverlayTask {
@@ -96,8 +109,8 @@ pub struct OverlayTask {
     reconcile_every: Duration,
     vanished: mpsc::Sender<Vanished>,
     knowledge: Knowledge,
-    /// The endpoints of an earlier start are joined again.
-    restored: bool,
+    /// What the kernel held at the start, until the endpoints of an earlier one are joined again.
+    before: Before,
     joined: BTreeMap<EndpointId, Joined>,
     /// Vanished, and no room yet to tell; at most as many as were joined.
     untold: VecDeque<Vanished>,
@@ -163,7 +176,7 @@ impl OverlayTask {
             reconcile_every,
             vanished,
             knowledge: Knowledge::Partial,
-            restored: false,
+            before: Before::Restoring(Observed::default()),
             joined: BTreeMap::new(),
             untold: VecDeque::new(),
             announcements: Announcements::default(),
@@ -173,16 +186,21 @@ impl OverlayTask {
 
     /// Runs until `stop` or until nobody can ask any more. The kernel keeps what it holds.
     pub async fn run(mut self, stop: CancellationToken) {
+        match self.executor.observe().await {
+            Ok(observed) => self.before = Before::Restoring(observed),
+            Err(error) => tracing::warn!(%error, "what an earlier start left was not read"),
+        }
         let mut reconcile_at = Instant::now() + self.reconcile_every;
         loop {
             let announce_at = self.announcements.due();
+            let restored = matches!(self.before, Before::Restored);
             tokio::select! {
                 () = stop.cancelled() => return,
                 request = self.requests.recv() => {
                     let Some(first) = request else { return };
                     self.round(first).await;
                 }
-                () = tokio::time::sleep_until(reconcile_at.into()), if self.restored => {
+                () = tokio::time::sleep_until(reconcile_at.into()), if restored => {
                     let took = self.reconcile().await;
                     reconcile_at = Instant::now() + self.reconcile_every.max(took * OBSERVE_SHARE);
                 }
@@ -338,13 +356,20 @@ impl OverlayTask {
                 None
             }
             Request::Restored => {
-                self.restored = true;
+                self.end_restoring();
                 None
             }
             Request::Status { answer } => {
                 drop(answer.send(self.describe()));
                 None
             }
+        }
+    }
+
+    fn end_restoring(&mut self) {
+        match std::mem::replace(&mut self.before, Before::Restored) {
+            Before::Restoring(before) => self.planner.recall(&before),
+            Before::Restored => {}
         }
     }
 
@@ -402,7 +427,11 @@ impl OverlayTask {
     /// Sends the announcements whose time has come.
     async fn announce(&mut self) {
         let operations = self.announcements.take(Instant::now());
-        self.apply(operations).await;
+        let failures = self.executor.apply(operations).await;
+        let Some((_, error)) = failures.last() else { return };
+        tracing::warn!(%error, failed = failures.len(), "addresses were not announced");
+        self.status.failed_announcements += failures.len() as u64;
+        self.status.last_announcement_failure = Some(error.to_string());
     }
 
     async fn apply(&mut self, operations: Vec<KernelOp>) -> Vec<(usize, NetlinkError)> {

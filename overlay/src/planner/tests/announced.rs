@@ -113,3 +113,46 @@ fn what_is_taken_down_forgets_whom_it_knew() {
     set(&mut planner, 1, 6, &record("10.1.0.5/24", mac(6), "192.0.2.5", 9));
     assert_eq!(announcements(&mut planner), []);
 }
+
+/// What a kernel held before a start: one neighbour of the open network's first segment.
+fn held_before(address: &str, mac: Mac) -> Observed {
+    let mut planner = joined();
+    set(&mut planner, 1, 5, &record(&format!("{address}/24"), mac, "192.0.2.5", 9));
+    let mut kernel = FakeKernel::new();
+    let repair = planner.reconcile(&kernel.observe(), Knowledge::Partial);
+    assert_eq!(kernel.apply_all(&repair.ops), []);
+    kernel.observe()
+}
+
+#[test]
+fn a_mac_that_changed_before_this_start_is_announced_to_all_that_are_joined_again() {
+    let before = held_before("10.1.0.5", mac(5));
+    let mut planner = joined();
+    join(&mut planner, 2, "10.1.0.12/24", mac(12));
+    set(&mut planner, 1, 6, &record("10.1.0.5/24", mac(6), "192.0.2.5", 20));
+    assert_eq!(announcements(&mut planner), [], "nothing is known of before");
+    planner.recall(&before);
+    assert_eq!(announcements(&mut planner), [announce(&[1, 2], "10.1.0.5", mac(6))]);
+}
+
+#[test]
+fn a_mac_of_before_this_start_is_compared_with_what_is_heard_later() {
+    let before = held_before("10.1.0.5", mac(5));
+    for (now, told) in [(mac(5), vec![]), (mac(6), vec![announce(&[1], "10.1.0.5", mac(6))])] {
+        let mut planner = joined();
+        planner.recall(&before);
+        assert_eq!(announcements(&mut planner), []);
+        set(&mut planner, 1, 6, &record("10.1.0.5/24", now, "192.0.2.5", 20));
+        assert_eq!(announcements(&mut planner), told, "{now}");
+    }
+}
+
+#[test]
+fn a_mac_of_before_this_start_that_is_heard_of_first_is_not_announced() {
+    let before = held_before("10.1.0.5", mac(5));
+    let mut planner = joined();
+    set(&mut planner, 1, 6, &record("10.1.0.5/24", mac(5), "192.0.2.5", 20));
+    planner.recall(&before);
+    planner.recall(&Observed::default());
+    assert_eq!(announcements(&mut planner), []);
+}
