@@ -6,6 +6,7 @@
 
 mod agent;
 mod container;
+mod containerd;
 mod docker;
 mod engine;
 mod ground;
@@ -35,6 +36,7 @@ use weft_api::control::{
 
 pub use agent::Host;
 pub use container::Container;
+pub use containerd::{Containerd, Containerds};
 pub use docker::{Docker, Shared};
 pub use engine::{Cli, Engine, IMAGE};
 pub use ground::{GOSSIP_PORT, Underlay};

@@ -10,7 +10,8 @@ use tokio::runtime::Runtime;
 
 use super::engine::{Engine, IMAGE};
 use super::ground::UPLINK;
-use super::{Testbed, Underlay, mounts_below};
+use super::world::Entrance;
+use super::{Host, Testbed, Underlay, mounts_below};
 
 /// Where the image's one program comes from: Debian's busybox-static.
 const BUSYBOX: &str = "/bin/busybox";
@@ -63,16 +64,11 @@ impl Docker {
     /// # Panics
     /// Without root, or without Docker.
     pub async fn hosts(hosts: usize) -> Self {
-        sweep();
-        let prefix = format!("{PREFIX}{}-", std::process::id());
-        let mut testbed = Testbed::new_in(Underlay::V4, &prefix).await;
-        let mut engines = Vec::new();
-        for _ in 0..hosts {
-            let number = testbed.add_host().await;
-            let host = &mut testbed.hosts[number];
-            let entrance = host.make_world();
-            engines.push(Engine::new(&host.name, entrance, host.directory()));
-        }
+        let (testbed, entrances) = hosts_with_worlds(hosts).await;
+        let engine = |(host, entrance): (&Host, _)| {
+            Engine::new(&host.name, entrance, host.directory())
+        };
+        let engines = testbed.hosts.iter().zip(entrances).map(engine).collect();
         Self { engines, testbed, mode: Mode::Standalone }
     }
 
@@ -170,11 +166,24 @@ impl Drop for Shared {
     }
 }
 
-/// Packs busybox and a link for each of its programs.
-fn make_layer(directory: &Path, layer: &Path) {
+/// Hosts with a world each, and the ways in.
+pub(super) async fn hosts_with_worlds(hosts: usize) -> (Testbed, Vec<Entrance>) {
+    sweep();
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    let mut testbed = Testbed::new_in(Underlay::V4, &prefix).await;
+    let mut entrances = Vec::new();
+    for _ in 0..hosts {
+        let number = testbed.add_host().await;
+        entrances.push(testbed.hosts[number].make_world());
+    }
+    (testbed, entrances)
+}
+
+/// Makes a container's root directory: busybox and a link for each of its programs.
+pub(super) fn make_root(directory: &Path) {
     let bin = directory.join("bin");
     fs::create_dir_all(&bin).expect("a directory");
-    for name in ["tmp", "etc"] {
+    for name in ["tmp", "etc", "proc", "sys", "dev"] {
         fs::create_dir_all(directory.join(name)).expect("a directory");
     }
     fs::copy(BUSYBOX, bin.join("busybox"))
@@ -184,6 +193,11 @@ fn make_layer(directory: &Path, layer: &Path) {
     for name in list.lines().filter(|name| *name != "busybox") {
         std::os::unix::fs::symlink("busybox", bin.join(name)).expect("a link");
     }
+}
+
+/// Packs such a directory.
+fn make_layer(directory: &Path, layer: &Path) {
+    make_root(directory);
     let packed =
         Command::new("tar").arg("-C").arg(directory).arg("-cf").arg(layer).arg(".").status();
     assert!(packed.expect("tar runs").success(), "tar packs the image");
