@@ -6,10 +6,8 @@ use weft_tests::testbed::{Containerds, Sandbox, eventually};
 /// Two hosts on which an operator installed the plugin, for a network that nobody made yet.
 async fn installed() -> Containerds {
     let containerds = Containerds::cluster(2).await;
-    for (runtime, host) in containerds.iter().zip(&containerds.testbed.hosts) {
-        let socket = host.run_dir().join("weft.sock");
-        let socket = socket.to_str().expect("a path of ours");
-        runtime.weft(&["cni", "install", "--network", "blue", "--socket", socket]).done();
+    for runtime in containerds.iter() {
+        runtime.weft(&["cni", "install", "--network", "blue"]).done();
     }
     containerds
 }
