@@ -22,7 +22,8 @@ pub enum Want {
     Exact(IpAddr),
     /// For [`Purpose::Swarm`]: this one, which the last leader had allocated, so a new leader says.
     /// Granted where Swarm has it already, where it is free or rests, and where its owner is away;
-    /// refused where it is known to be bound otherwise. For other purposes as [`Self::Exact`].
+    /// refused where it is known to be bound otherwise. The same for [`Purpose::Auxiliary`], of one
+    /// that was set aside a moment ago. For other purposes as [`Self::Exact`].
     Replay(IpAddr),
 }
 

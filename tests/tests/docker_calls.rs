@@ -354,6 +354,43 @@ async fn what_engines_set_aside_goes_back_with_the_last_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_one_engine_gives_up_as_another_sets_it_aside_stays_set_aside() {
+    let (testbed, callers) = plugins(2, LOCAL, "").await;
+    let client = &testbed.hosts[0].client;
+    client.create_network(&NetworkCreate::named("firm")).await.expect("a network");
+    let firm = client.network("firm", weft_agent::control::Detail::Plain).await.expect("it");
+    let pool = firm.subnets[0].pool;
+    let subnet = pool.to_string();
+    let aside = pool.iter().nth(200).expect("a host address").to_string();
+    let set_aside = |caller: &Caller, pool: &Value| {
+        let body = json!({"PoolID": pool, "Address": aside, "Options": null});
+        caller.call("IpamDriver.RequestAddress", body);
+    };
+    let theirs = callers[1].whole_network(&engine_id(1), "firm", &subnet);
+    set_aside(&callers[1], &theirs);
+    let own = callers[0].pool("firm", &subnet);
+    let gateway = callers[0].gateway(&own, "");
+    set_aside(&callers[0], &own);
+    let before = in_use(client, "firm").await.expect("a pool");
+    // Before the network is made here, the other engine removes its own.
+    callers[1].remove_network(&engine_id(1), &theirs, &[&aside]);
+    eventually("nobody sets it aside", async || {
+        (in_use(client, "firm").await? < before).then_some(())
+    })
+    .await;
+    let named = json!({"printer": format!("{aside}/{}", pool.prefix())});
+    let data = json!([{"AddressSpace": "weft-local", "Pool": subnet, "Gateway": gateway,
+        "AuxAddresses": named}]);
+    let options = json!({"com.docker.network.generic": {"network": "firm"}});
+    let body = json!({"NetworkID": engine_id(2), "IPv4Data": data, "IPv6Data": [],
+        "Options": options});
+    callers[0].call("NetworkDriver.CreateNetwork", body);
+    assert_eq!(in_use(client, "firm").await, Some(before));
+    let asked = callers[0].ask_address(&own, &aside, MACS[0]);
+    assert!(asked.error().is_some_and(|told| told.contains("already in use")), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_does_not_answer_holds_up_no_address() {
     let (mut testbed, callers) = plugins(2, LOCAL, "docker_unused_seconds = 2\n").await;
     let pool = callers[0].whole_network(&engine_id(1), "blue", "10.95.0.0/24");

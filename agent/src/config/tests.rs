@@ -129,6 +129,7 @@ fn every_key_can_be_given_by_the_environment() {
         ("WEFT_TOKEN_FILE", "/t"),
         ("WEFT_DOCKER_SOCKET", "/p"),
         ("WEFT_DOCKER_SCOPE", "global"),
+        ("WEFT_DOCKER_NAME", "weft:latest"),
         ("WEFT_DOCKER_UNUSED_SECONDS", "8"),
         ("WEFT_PLUGIN_DIRS", "/a,/b"),
         ("WEFT_DEFAULT4", "10.0.0.0/8"),

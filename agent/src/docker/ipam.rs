@@ -251,14 +251,25 @@ impl Plugin {
             }
             return with_prefix(address, id.pool);
         };
-        let subnet = definition.subnets.iter().find(|subnet| subnet.pool == id.pool);
+        self.set_aside(&definition, id.pool, Want::Exact(address)).await
+    }
+
+    /// Sets an address aside, or finds it set aside.
+    pub(super) async fn set_aside(
+        &self,
+        definition: &Definition,
+        pool: IpNetwork,
+        want: Want,
+    ) -> Answer<IpNetwork> {
+        let (Want::Exact(address) | Want::Replay(address)) = want else {
+            return Err(ControlError::internal("no address is named to be set aside"));
+        };
+        let subnet = definition.subnets.iter().find(|subnet| subnet.pool == pool);
         if subnet.is_some_and(|subnet| subnet.auxiliary.values().any(|one| *one == address)) {
-            return with_prefix(address, id.pool);
+            return with_prefix(address, pool);
         }
         let held = Held::Auxiliary(address.to_string());
-        self.controller
-            .allocate_held(definition.id, id.pool, Want::Exact(address), None, held)
-            .await
+        self.controller.allocate_held(definition.id, pool, want, None, held).await
     }
 
     /// It stays as long as any engine has the network: who set it aside is not known.

@@ -7,6 +7,7 @@ use weft_api::Definition;
 use weft_api::control::ControlError;
 use weft_api::driver::{IpamData, Scope};
 use weft_api::plugin::network::{Capabilities, CreateNetworkRequest, NetworkRequest};
+use weft_ipam::Want;
 
 use super::agreement::{Described, SWARM_NETWORK, contradicts, is_dockers, swarms_id};
 use super::books::{Insist, Origin};
@@ -66,9 +67,29 @@ impl Plugin {
             attached_for,
             options,
         };
+        let id = hold.engine_network.clone();
         self.controller.hold_network(&definition, hold).await?;
+        if from == PoolsFrom::Weft
+            && !is_swarms(&id)
+            && let Err(error) = self.set_aside_again(&definition, &described).await
+        {
+            self.controller.release_hold(&id).await?;
+            return Err(error);
+        }
         for pool in described.data.iter().filter_map(|data| data.pool) {
             self.end_reservation(pool).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the auxiliary addresses aside that this engine asked for before it had the network: the
+    /// last other engine may have given the network up in between, and them with it.
+    async fn set_aside_again(&self, definition: &Definition, described: &Described) -> Answer<()> {
+        for data in &described.data {
+            let Some(pool) = data.pool else { continue };
+            for address in data.aux_addresses.values() {
+                self.set_aside(definition, pool, Want::Replay(address.ip())).await?;
+            }
         }
         Ok(())
     }

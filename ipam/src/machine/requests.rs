@@ -220,7 +220,10 @@ impl Ipam {
                 return self.attempt_hold(request.space, address, kind, Claim::Exact, now);
             }
             (Want::Replay(address), Some(kind)) => {
-                let claim = if kind == Kind::Swarm { Claim::Replay } else { Claim::Exact };
+                let claim = match kind {
+                    Kind::Swarm | Kind::Auxiliary(_) => Claim::Replay,
+                    Kind::Gateway => Claim::Exact,
+                };
                 return self.attempt_hold(request.space, address, kind, claim, now);
             }
             (Want::Exact(address) | Want::Replay(address), None) => {

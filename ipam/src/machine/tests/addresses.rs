@@ -235,10 +235,7 @@ fn an_address_is_handed_on_to_another_endpoint_without_a_rest() {
     let (mut cluster, space) = alone("10.0.0.0/29");
     let given = address(&cluster.exact(0, space, "10.0.0.3", 1));
     address(&cluster.exact(0, space, "10.0.0.4", 2));
-    let mut rebind = |from, to| {
-        let (from, to) = (endpoint(from), endpoint(to));
-        cluster.act(0, |ipam, _| ipam.rebind(space, given, from, to)).unwrap()
-    };
+    let mut rebind = |from, to| cluster.rebind(0, space, given, from, to);
     assert!(!rebind(3, 4), "it is another's");
     assert!(!rebind(1, 2), "that one has an address of the space");
     assert!(rebind(1, 5));

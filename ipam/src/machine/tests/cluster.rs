@@ -279,6 +279,25 @@ impl Cluster {
     }
 
     /// Lets virtual time pass.
+    /// Hands an address on; what is handed on is not bound twice.
+    pub(super) fn rebind(
+        &mut self,
+        i: usize,
+        space: Space,
+        address: IpAddr,
+        from: u64,
+        to: u64,
+    ) -> bool {
+        let at = space.offset(address).unwrap();
+        let holder = self.holders.remove(&(space, at));
+        let (from, to) = (endpoint(from), endpoint(to));
+        let rebound = self.act(i, |ipam, _| ipam.rebind(space, address, from, to)).unwrap();
+        if let (false, Some(holder)) = (rebound, holder) {
+            self.holders.insert((space, at), holder);
+        }
+        rebound
+    }
+
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.next_event() <= end {
