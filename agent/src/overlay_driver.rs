@@ -17,6 +17,7 @@ use weft_api::driver::{
 };
 use weft_api::error::Error;
 use weft_api::{Definition, EndpointId, Mac, NetworkId};
+use weft_overlay::op::Limits;
 use weft_overlay::publish::PublishedPort;
 use weft_overlay::{Addresses, FarEnd, PEER_TABLE, PlanError, names};
 
@@ -25,7 +26,7 @@ pub mod options;
 pub mod portmap;
 pub mod task;
 
-use options::{definition_from, far_end_from, stamp_from};
+use options::{definition_from, far_end_from, limits_from, stamp_from};
 use portmap::PortBinding;
 pub use task::{DataPathStatus, OverlayTask, Vanished};
 
@@ -53,6 +54,7 @@ pub(crate) enum Request {
         network: NetworkId,
         endpoint: EndpointId,
         addresses: Addresses,
+        limits: Limits,
         answer: Answer<()>,
     },
     DeleteEndpoint {
@@ -229,11 +231,13 @@ impl Driver for OverlayDriver {
                 .into());
             }
         };
+        let limits = limits_from(options)?;
         let addresses = Addresses { v4, v6, mac, stamp: stamp_from(options)?, replaces: None };
         self.ask(|answer| Request::CreateEndpoint {
             network: nid,
             endpoint: eid,
             addresses,
+            limits,
             answer,
         })
         .await?;

@@ -9,7 +9,7 @@ use weft_api::{EndpointId, Mac, Stamp};
 
 use crate::error::PlanError;
 use crate::names;
-use crate::op::{HandOver, Route};
+use crate::op::{HandOver, Limits, Route};
 use crate::peer_db::{Peer, SegmentIndex};
 use crate::publish::PublishedPort;
 use crate::record::PeerRecord;
@@ -94,6 +94,8 @@ pub(crate) struct Endpoint {
     pub(crate) far: Option<FarEnd>,
     /// Ports of the host that lead to it; none while it is not joined.
     pub(crate) published: BTreeSet<PublishedPort>,
+    /// How much of its traffic passes.
+    pub(crate) limits: Limits,
     v4: Option<Pool>,
     v6: Option<Pool>,
 }
@@ -125,6 +127,7 @@ impl Endpoint {
             peer: Peer { segment, v4, v6, mac, vtep, stamp, replaces },
             far: None,
             published: BTreeSet::new(),
+            limits: Limits::default(),
             v4: place_v4.map(|p| p.1),
             v6: place_v6.map(|p| p.1),
         })

@@ -12,7 +12,8 @@ use weft_api::{EndpointId, Mac, Vni};
 use crate::names;
 use crate::observed::{Observed, ObservedNamespace, ObservedPort, ObservedVxlan};
 use crate::op::{
-    Bridge, EndpointLink, FdbEntry, HandOver, HandedLink, KernelOp, Neighbour, Place, Vxlan, WayOut,
+    Bridge, EndpointLink, FdbEntry, HandOver, HandedLink, KernelOp, Limits, Neighbour, Place,
+    Vxlan, WayOut,
 };
 use crate::publish::PublishedPort;
 
@@ -91,6 +92,9 @@ impl FakeKernel {
             KernelOp::EnsureVxlan { namespace, vxlan } => self.ensure_vxlan(namespace, vxlan),
             KernelOp::EnsureEndpoint { namespace, link } => self.ensure_endpoint(namespace, link),
             KernelOp::EnsureHanded { namespace, link } => self.ensure_handed(namespace, link),
+            KernelOp::EnsureLimits { namespace, port, shaper, limits } => {
+                self.ensure_limits(namespace, port, shaper, *limits)
+            }
             KernelOp::EnsureWayOut { namespace, way } => self.ensure_way_out(namespace, way),
             KernelOp::RemoveWayOut { way, .. } => {
                 self.remove_way_out(&way.host_link);
@@ -275,6 +279,27 @@ impl FakeKernel {
         Ok(())
     }
 
+    fn ensure_limits(
+        &mut self,
+        namespace: &str,
+        port: &str,
+        shaper: &str,
+        limits: Limits,
+    ) -> Result<(), FakeError> {
+        let there = self.namespace(namespace)?;
+        if !there.ports.contains_key(port) {
+            let (namespace, name) = (namespace.to_owned(), port.to_owned());
+            return Err(FakeError::NoDevice { namespace, name });
+        }
+        let rates = there.rates.entry(port.to_owned()).or_default();
+        rates.ingress = limits.rates().ingress.or(rates.ingress);
+        rates.egress = limits.rates().egress.or(rates.egress);
+        if limits.egress.is_some() {
+            there.shapers.insert(shaper.to_owned());
+        }
+        Ok(())
+    }
+
     fn announce(&mut self, namespace: &str, ports: &[String], entry: &Neighbour) {
         for port in ports {
             let memory = self.memories.get_mut(&(namespace.to_owned(), port.clone()));
@@ -345,6 +370,12 @@ impl FakeKernel {
         let Some(there) = self.namespaces.get_mut(namespace) else { return };
         there.vxlans.remove(name);
         there.ports.remove(name);
+        there.rates.remove(name);
+        if there.shapers.remove(name) {
+            let of = |port: &str| names::shaper_beside(port) == name;
+            let rates = there.rates.iter_mut().filter(|(port, _)| of(port));
+            rates.for_each(|(_, rates)| rates.egress = None);
+        }
         if there.bridges.remove(name).is_some() {
             let ports = there.ports.values_mut().map(|port| &mut port.bridge);
             let devices = there.vxlans.values_mut().map(|vxlan| &mut vxlan.shape.bridge);

@@ -53,10 +53,21 @@ pub fn vxlan(vni: Vni) -> String {
 
 /// The bridge's end of an endpoint's pair.
 pub fn port(endpoint: EndpointId) -> String {
-    format!("wp{}", &endpoint.to_string()[..PORT_DIGITS])
+    format!("{PORT}{}", &endpoint.to_string()[..PORT_DIGITS])
 }
 
 const PORT_DIGITS: usize = 12;
+const PORT: &str = "wp";
+
+/// The link that shapes what comes from an endpoint.
+pub fn shaper(endpoint: EndpointId) -> String {
+    shaper_beside(&port(endpoint))
+}
+
+/// The shaper that belongs to a port.
+pub(crate) fn shaper_beside(port: &str) -> String {
+    format!("wi{}", port.strip_prefix(PORT).unwrap_or(port))
+}
 
 /// The host's end of a pair that a container engine takes, until it takes it.
 pub fn handed(endpoint: EndpointId) -> String {
@@ -96,6 +107,7 @@ mod tests {
             bridge(vni),
             vxlan(vni),
             port(endpoint),
+            shaper(endpoint),
             handed(endpoint),
         ] {
             assert!(name.len() <= 15, "{name}");

@@ -25,6 +25,7 @@ pub mod neigh;
 pub mod nft;
 mod observe;
 mod ports;
+pub mod qdisc;
 pub mod route;
 pub mod rule;
 pub mod sandbox;

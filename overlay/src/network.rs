@@ -9,7 +9,7 @@ use crate::endpoint::{Addresses, DefaultRoute, Endpoint, FarEnd, Sandbox};
 use crate::error::PlanError;
 use crate::mtu::{self, Families};
 use crate::names;
-use crate::op::{EndpointLink, HandOver, HandedLink, KernelOp, Place, Route, WayOut};
+use crate::op::{EndpointLink, HandOver, HandedLink, KernelOp, Limits, Place, Route, WayOut};
 use crate::peer_db::{Change, PeerDb, SegmentIndex};
 use crate::planner::Host;
 use crate::segment::{self, Misplaced, Pool, Segment};
@@ -208,6 +208,17 @@ impl Network {
             FarEnd::Handed(hand_over) => {
                 KernelOp::EnsureHanded { namespace, link: self.handed(id, endpoint, *hand_over) }
             }
+        })
+    }
+
+    /// The operation that limits an endpoint's traffic, if it is limited.
+    pub(crate) fn ensure_limits(&self, id: EndpointId) -> Option<KernelOp> {
+        let endpoint = self.endpoints.get(&id).filter(|e| e.limits != Limits::default())?;
+        Some(KernelOp::EnsureLimits {
+            namespace: self.namespace.clone(),
+            port: names::port(id),
+            shaper: names::shaper(id),
+            limits: endpoint.limits,
         })
     }
 

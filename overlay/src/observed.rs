@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_api::EndpointId;
 
-use crate::op::{Bridge, FdbEntry, Neighbour, Vxlan};
+use crate::op::{Bridge, FdbEntry, Neighbour, Rates, Vxlan};
 use crate::publish::PublishedPort;
 
 /// Everything of ours on this host.
@@ -34,6 +34,10 @@ pub struct ObservedNamespace {
     /// Bridge ports of endpoints (veth) by name, with the bridge each is a port of and whether
     /// it has carrier: the other end is there and up.
     pub ports: BTreeMap<String, ObservedPort>,
+    /// What limits those ports, both ways or one.
+    pub rates: BTreeMap<String, Rates>,
+    /// Links that shape what comes from endpoints.
+    pub shapers: BTreeSet<String>,
     /// The network's end of its way out, when it is there and whole (address, route).
     pub way_out: Option<String>,
 }

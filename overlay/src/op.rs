@@ -111,6 +111,63 @@ pub enum HandOver {
     Adopted,
 }
 
+/// How much of an endpoint's traffic passes; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Towards the endpoint.
+    pub ingress: Option<Limit>,
+    /// From the endpoint.
+    pub egress: Option<Limit>,
+}
+
+impl Limits {
+    /// Returns the rates alone.
+    pub fn rates(&self) -> Rates {
+        let rate = |limit: Option<Limit>| limit.map(|limit| limit.rate_bytes_s);
+        Rates { ingress: rate(self.ingress), egress: rate(self.egress) }
+    }
+}
+
+/// A token bucket: what is too much waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// In bytes a second.
+    pub rate_bytes_s: u64,
+    /// What may pass at once, in bytes.
+    pub burst_bytes: u32,
+}
+
+/// Least burst, in bytes: the largest packet passes, and some more.
+const BURST_BYTES_MIN: u64 = 32 << 10;
+/// A burst that is not given is what passes in this share of a second.
+const BURST_SHARE: u64 = 50;
+
+impl Limit {
+    /// Makes one of a rate in bits a second, where 0 is no limit, and a burst in bits, where 0
+    /// leaves the choice to us.
+    pub fn of_bits(rate_bits_s: u64, burst_bits: u64) -> Option<Self> {
+        if rate_bits_s == 0 {
+            return None;
+        }
+        let rate_bytes_s = rate_bits_s.div_ceil(8);
+        let burst = match burst_bits {
+            0 => rate_bytes_s / BURST_SHARE,
+            bits => bits / 8,
+        };
+        let burst_bytes = u32::try_from(burst.max(BURST_BYTES_MIN)).unwrap_or(u32::MAX);
+        Some(Self { rate_bytes_s, burst_bytes })
+    }
+}
+
+/// Rates at which traffic passes, in bytes a second; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates {
+    /// Towards the endpoint.
+    pub ingress: Option<u64>,
+    /// From the endpoint.
+    pub egress: Option<u64>,
+}
+
 /// A network's way out: a veth pair between its namespace and the host, a routing table of ours
 /// with a rule for each pool, and masquerade of what leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +242,18 @@ pub enum KernelOp {
         namespace: String,
         /// Shape.
         link: HandedLink,
+    },
+    /// Limit what passes the port of an endpoint. What comes from the endpoint passes a shaper, a
+    /// link of its own beside the port, which does not go with it.
+    EnsureLimits {
+        /// The network's namespace.
+        namespace: String,
+        /// The bridge's end of the endpoint's pair.
+        port: String,
+        /// Name of the shaper.
+        shaper: String,
+        /// Both ways.
+        limits: Limits,
     },
     /// Make or correct a network's way out.
     EnsureWayOut {

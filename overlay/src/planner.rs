@@ -12,7 +12,7 @@ use crate::names;
 use crate::network::Network;
 use crate::notify::{self, Heard};
 use crate::observed::Observed;
-use crate::op::{KernelOp, Place};
+use crate::op::{KernelOp, Limits, Place};
 use crate::peer_db::Conflict;
 use crate::publish::PublishedPort;
 use crate::reconcile::{self, Knowledge, Repair};
@@ -196,6 +196,25 @@ impl Planner {
         Ok(())
     }
 
+    /// Limits an endpoint's traffic from its next join on.
+    ///
+    /// # Errors
+    /// It is unknown, or joined.
+    pub fn limit(
+        &mut self,
+        network: NetworkId,
+        endpoint: EndpointId,
+        limits: Limits,
+    ) -> Result<(), PlanError> {
+        let found = self.network_mut(network)?.endpoints.get_mut(&endpoint);
+        let found = found.ok_or(PlanError::NoEndpoint(endpoint))?;
+        if found.far.is_some() {
+            return Err(PlanError::EndpointJoined(endpoint));
+        }
+        found.limits = limits;
+        Ok(())
+    }
+
     /// Forgets an endpoint.
     ///
     /// # Errors
@@ -253,6 +272,7 @@ impl Planner {
             ops.extend(network.program_peers());
         }
         ops.extend(network.ensure_endpoint(endpoint));
+        ops.extend(network.ensure_limits(endpoint));
         if !first {
             let (peers, programmer) = network.programming();
             peers.join(endpoint, own, |change| ops.push_back(programmer.op(change)));
@@ -273,6 +293,7 @@ impl Planner {
         let found = found.ok_or(PlanError::NoEndpoint(endpoint))?;
         let far = found.far.take().ok_or(PlanError::NotJoined(endpoint))?;
         interfaces.remove(&far.interface(endpoint));
+        let shaped = found.limits.egress.is_some();
         if !std::mem::take(&mut found.published).is_empty() {
             ops.push_back(KernelOp::RemovePublished { endpoint });
         }
@@ -280,6 +301,12 @@ impl Planner {
             place: Place::Network(network.namespace.clone()),
             name: names::port(endpoint),
         });
+        if shaped {
+            ops.push_back(KernelOp::RemoveLink {
+                place: Place::Network(network.namespace.clone()),
+                name: names::shaper(endpoint),
+            });
+        }
         network.joined -= 1;
         if network.is_built() {
             let (peers, programmer) = network.programming();

@@ -32,6 +32,8 @@ pub enum Kind {
     Vxlan,
     /// An endpoint's pair.
     Port,
+    /// What limits an endpoint's traffic.
+    Limits,
     /// The far end of a pair that waits in the host to be taken.
     Handed,
     /// A way out.
@@ -222,6 +224,11 @@ impl Links<'_> {
         for name in there.ports.keys().filter(|name| !ports.contains(*name)) {
             self.remove(Kind::Port, name);
         }
+        let shaped = network.joined().filter(|(_, endpoint, _)| endpoint.limits.egress.is_some());
+        let shapers: BTreeSet<String> = shaped.map(|(id, ..)| names::shaper(id)).collect();
+        for name in there.shapers.iter().filter(|name| !shapers.contains(*name)) {
+            self.remove(Kind::Limits, name);
+        }
         for name in there.vxlans.keys().filter(|name| !vxlans.contains(name.as_str())) {
             self.remove(Kind::Vxlan, name);
         }
@@ -292,13 +299,29 @@ impl Links<'_> {
         for (id, endpoint, far) in self.network.joined() {
             let bridge = &self.network.segments[endpoint.peer.segment].bridge.name;
             match (self.there.ports.get(&names::port(id)), far) {
-                (Some(there), far) if there.bridge == *bridge && works(there, far) => continue,
+                (Some(there), far) if there.bridge == *bridge && works(there, far) => {
+                    self.limits(id, endpoint);
+                    continue;
+                }
                 (Some(_), _) => self.repair.drift(Kind::Port).wrong += 1,
                 (None, FarEnd::Placed(_)) => self.repair.drift(Kind::Port).missing += 1,
                 // Not ours to make again: see `Planner::vanished`.
                 (None, FarEnd::Handed(_)) => continue,
             }
             self.repair.ops.extend(self.network.ensure_endpoint(id));
+            self.repair.ops.extend(self.network.ensure_limits(id));
+        }
+    }
+
+    /// Limits the traffic of a port that is as it should be. What limits a port that should not be
+    /// limited is somebody else's.
+    fn limits(&mut self, id: EndpointId, endpoint: &Endpoint) {
+        let wanted = endpoint.limits.rates();
+        let there = self.there.rates.get(&names::port(id)).copied().unwrap_or_default();
+        let differs = |wanted: Option<u64>, there| wanted.is_some() && wanted != there;
+        if differs(wanted.ingress, there.ingress) || differs(wanted.egress, there.egress) {
+            self.repair.drift(Kind::Limits).missing += 1;
+            self.repair.ops.extend(self.network.ensure_limits(id));
         }
     }
 }

@@ -1,21 +1,25 @@
 //! Attachments of CNI containers, through the agents' sockets.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weft_agent::client::{Called, Client, ClientError};
 use weft_api::control::{
-    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentResource, Bandwidth,
     ControlError, ErrorKind, IpamPool, ListFilter, NetworkCreate,
 };
-use weft_overlay::netlink::{Connection, link};
-use weft_tests::testbed::{Host, Sandbox, Testbed, addresses, eventually, with_subnets};
+use weft_overlay::netlink::namespace::run_in;
+use weft_overlay::netlink::{Connection, Namespace, link};
+use weft_overlay::op::Rates;
+use weft_tests::testbed::{Host, Kernel, Sandbox, Testbed, addresses, eventually, with_subnets};
 
 const POOL: &str = "10.64.0.0/24";
 const LIST: &str = "pods";
+const PORT: u16 = 5001;
 
 fn blue() -> NetworkCreate {
     with_subnets("blue", &[POOL])
@@ -270,7 +274,7 @@ async fn a_network_outlives_its_last_container_for_a_moment() {
     let sandbox = testbed.sandbox("web");
     for (what, mut took) in ["ADD", "DEL"].iter().zip(in_turn(host, &sandbox).await) {
         took.sort_unstable();
-        println!("{what} of one after the other: median {:?}, last {:?}", took[20], took[39]);
+        eprintln!("{what} of one after the other: median {:?}, last {:?}", took[20], took[39]);
     }
     let before = host.kernel().await;
     assert_eq!(before.pins.len(), 1, "the network stands");
@@ -347,6 +351,81 @@ async fn attachments_outlive_the_agent_and_those_of_gone_containers_can_be_delet
         .await;
 }
 
+/// Sends for a second from one sandbox to an address of another; returns the bits a second that
+/// arrived.
+async fn throughput(from: &Sandbox, to: &Sandbox, address: IpAddr) -> f64 {
+    let (listener, stream) = (
+        run_in(to.namespace(), || TcpListener::bind((address, PORT))).expect("the namespace"),
+        SocketAddr::new(address, PORT),
+    );
+    let listener = listener.expect("a port");
+    let stream = run_in(from.namespace(), || TcpStream::connect(stream)).expect("the namespace");
+    let mut stream = stream.expect("a connection");
+    let (mut accepted, _) = listener.accept().expect("the connection");
+    let sending = tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(1) && stream.write_all(&[0; 8192]).is_ok() {}
+    });
+    let received = tokio::task::spawn_blocking(move || {
+        let (begun, mut bytes, mut buffer) = (Instant::now(), 0_usize, vec![0; 1 << 16]);
+        while let Ok(count @ 1..) = accepted.read(&mut buffer) {
+            bytes += count;
+        }
+        8.0 * bytes as f64 / begun.elapsed().as_secs_f64()
+    });
+    sending.await.expect("it was sent");
+    received.await.expect("it was received")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_passes_at_the_rate_that_was_asked_for_and_others_are_not_slower() {
+    const RATE: u64 = 20_000_000;
+    let testbed = Testbed::cluster(2).await;
+    let [host, other] = [&testbed.hosts[0], &testbed.hosts[1]];
+    let boxes = ["slow", "free", "far"].map(|name| testbed.sandbox(name));
+    let [slow, free, far] = &boxes;
+    let rates = Bandwidth { ingress_rate: RATE, egress_rate: RATE, ..Bandwidth::default() };
+    let limited = AttachmentAdd { bandwidth: Some(rates), ..add("slow", slow) };
+    let limited = added(host, &limited).await;
+    let unlimited = added(host, &add("free", free)).await;
+    let far_end = added(other, &add("far", far)).await;
+    let of = |one: &AttachmentResource| addresses(&one.endpoint)[0];
+    slow.reaches(&[of(&unlimited), of(&far_end)]).await;
+    let wanted = RATE as f64;
+    let near_it = |what: &str, seen: f64| {
+        eprintln!("{what}: {:.1} Mbit/s", seen / 1e6);
+        assert!((0.3 * wanted..1.7 * wanted).contains(&seen), "{what}: {seen}");
+    };
+    near_it("to the limited one", throughput(free, slow, of(&limited)).await);
+    near_it("from the limited one", throughput(slow, free, of(&unlimited)).await);
+    near_it("from the limited one, over the tunnel", throughput(slow, far, of(&far_end)).await);
+    let between = throughput(free, far, of(&far_end)).await;
+    assert!(between > 5.0 * wanted, "the others: {between}");
+
+    // What somebody removes by hand comes back.
+    let kernel = host.kernel().await;
+    let shapers = |kernel: &Kernel| -> Vec<String> {
+        kernel.observed.namespaces.values().flat_map(|there| there.shapers.clone()).collect()
+    };
+    let [shaper] = &shapers(&kernel)[..] else { panic!("one shaper: {kernel:?}") };
+    let mut rates = kernel.observed.namespaces.values().flat_map(|there| there.rates.values());
+    let both = Some(RATE / 8);
+    assert_eq!(rates.next(), Some(&Rates { ingress: both, egress: both }), "as it is read back");
+    let network = host.run_dir().join("netns").join(&kernel.pins[0]);
+    let network = Namespace::open(network).expect("the network's namespace");
+    let mut connection = Connection::open(&network).await.expect("netlink");
+    link::remove(&mut connection, shaper).await.expect("it goes");
+    drop(connection);
+    eventually("the limits are repaired", async || {
+        let status = host.client.status().await.ok()?;
+        status.counters.get("repaired_limits_missing").filter(|count| **count == 1).map(drop)
+    })
+    .await;
+    near_it("from the limited one, repaired", throughput(slow, free, of(&unlimited)).await);
+    gone(host, "slow").await;
+    assert!(shapers(&host.kernel().await).is_empty());
+}
+
 /// Adds containers at once and returns how long each took.
 async fn add_all(host: &Host, boxes: &[Sandbox]) -> Vec<u128> {
     let mut tasks = JoinSet::new();
@@ -369,7 +448,7 @@ async fn two_hundred_at_once_have_an_address_each_and_leave_none_behind() {
         (0..200).map(|number| testbed.sandbox(&format!("c{number}"))).collect();
     let mut took = add_all(host, &boxes).await;
     took.sort_unstable();
-    println!("ADD of 200 at once: median {} us, last {} us", took[100], took[199]);
+    eprintln!("ADD of 200 at once: median {} us, last {} us", took[100], took[199]);
     let found = host.client.attachments(Some("blue")).await.expect("a list");
     let distinct: BTreeSet<IpAddr> =
         found.iter().flat_map(|one| addresses(&one.endpoint)).collect();

@@ -4,13 +4,14 @@
 //! the beginning of. So whatever is done to one key takes turns; different keys do not wait for
 //! each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use tokio::sync::OwnedMutexGuard;
 use weft_api::control::{
     AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentResource,
-    AttachmentsGone, ControlError, EndpointCreate, EndpointJoin, HostInterface, NetworkCreate,
+    AttachmentsGone, Bandwidth, ControlError, EndpointCreate, EndpointJoin, HostInterface,
+    NetworkCreate,
 };
 use weft_api::{Definition, EndpointId};
 use weft_overlay::names;
@@ -26,6 +27,7 @@ use super::endpoints::{Making, Unasked};
 use super::inventory::{Container, Endpoint};
 use super::sandboxes::{check_join, interfaces, open};
 use crate::control::{Answer, ErrorKind, NetworkRef};
+use crate::overlay_driver::options::{EGRESS_BURST, EGRESS_RATE, INGRESS_BURST, INGRESS_RATE};
 
 /// Longest id of a container, in bytes.
 const CONTAINER_BYTES_MAX: usize = 256;
@@ -45,12 +47,6 @@ impl Controller {
         request: AttachmentAdd,
     ) -> Answer<AttachmentResource> {
         check_key(&request.key)?;
-        if request.bandwidth.is_some() {
-            return Err(ControlError::new(
-                ErrorKind::NotImplemented,
-                "bandwidth of an attachment cannot be limited",
-            ));
-        }
         let _turn = self.attachment_turn(&request.network.name, &request.key).await;
         self.end_if_detached(&request.network.name, &request.key).await?;
         self.add_attachment_in_turn(request).await
@@ -58,7 +54,7 @@ impl Controller {
 
     /// The caller has the attachment's turn.
     async fn add_attachment_in_turn(&self, request: AttachmentAdd) -> Answer<AttachmentResource> {
-        let AttachmentAdd { network, key, configuration, netns, addresses, mac, bandwidth: _ } =
+        let AttachmentAdd { network, key, configuration, netns, addresses, mac, bandwidth } =
             request;
         let namespace = open(&netns).map_err(of_request)?;
         self.make_way(&network.name, &key, &namespace).await?;
@@ -73,7 +69,8 @@ impl Controller {
             }
         };
         let container = Container { key, configuration, named: named(&definition, &asked) };
-        let request = EndpointCreate { addresses: asked, mac, ..EndpointCreate::default() };
+        let options = bandwidth.map(limits).unwrap_or_default();
+        let request = EndpointCreate { name: None, addresses: asked, mac, options };
         let making = Making { request, ranges, unasked, container: Some(container) };
         let endpoint = self.make_endpoint_in(&definition, making).await?;
         let joined = self.join_made(endpoint, join).await?;
@@ -262,6 +259,19 @@ fn attachment_of(
 fn named(definition: &Definition, asked: &[IpAddr]) -> Vec<IpAddr> {
     let is_ours = definition.ipam == crate::ipam_driver::NAME;
     if is_ours { asked.to_vec() } else { Vec::new() }
+}
+
+/// Puts limits into the driver's options.
+fn limits(bandwidth: Bandwidth) -> BTreeMap<String, String> {
+    let Bandwidth { ingress_rate, ingress_burst, egress_rate, egress_burst } = bandwidth;
+    let all = [
+        (INGRESS_RATE, ingress_rate),
+        (INGRESS_BURST, ingress_burst),
+        (EGRESS_RATE, egress_rate),
+        (EGRESS_BURST, egress_burst),
+    ];
+    let given = all.into_iter().filter(|(_, bits)| *bits > 0);
+    given.map(|(label, bits)| (label.to_owned(), bits.to_string())).collect()
 }
 
 /// Tells whether an attachment is whole in this namespace. The MAC does not matter: a plugin

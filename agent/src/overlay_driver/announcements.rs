@@ -106,6 +106,7 @@ fn subject(op: &KernelOp) -> Option<(&str, IpAddr)> {
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::EnsurePublished { .. }
+        | KernelOp::EnsureLimits { .. }
         | KernelOp::RemovePublished { .. }
         | KernelOp::RemoveLink { .. }
         | KernelOp::ReplaceFdb { .. }

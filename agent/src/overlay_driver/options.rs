@@ -10,6 +10,7 @@ use serde_json::Value;
 use weft_api::driver::{IpamData, Options};
 use weft_api::error::Error;
 use weft_api::{Definition, NetworkId, Stamp, Subnet, Vni};
+use weft_overlay::op::{Limit, Limits};
 use weft_overlay::{DefaultRoute, FarEnd, HandOver, Sandbox};
 
 /// VNI of each subnet, comma-separated: the IPv4 subnets first, then the IPv6 ones.
@@ -30,6 +31,15 @@ pub const HANDOVER: &str = "weft.endpoint.handover";
 pub const ADOPT: &str = "weft.endpoint.adopt";
 /// When and by whom an endpoint's addresses were allocated: `{"lamport": 7, "node": ".."}`.
 pub const STAMP: &str = "weft.endpoint.stamp";
+
+/// Rate towards an endpoint, in bits a second; 0 is no limit.
+pub const INGRESS_RATE: &str = "weft.endpoint.ingress_rate";
+/// What may pass at once towards an endpoint, in bits; 0 leaves the choice to the driver.
+pub const INGRESS_BURST: &str = "weft.endpoint.ingress_burst";
+/// Rate from an endpoint, in bits a second; 0 is no limit.
+pub const EGRESS_RATE: &str = "weft.endpoint.egress_rate";
+/// What may pass at once from an endpoint, in bits; 0 leaves the choice to the driver.
+pub const EGRESS_BURST: &str = "weft.endpoint.egress_burst";
 
 /// Says a definition in the contract's words.
 pub fn options_of(definition: &Definition) -> (Options, Vec<IpamData>, Vec<IpamData>) {
@@ -149,6 +159,23 @@ pub fn far_end_from(sandbox_key: &str, options: &Options) -> Result<FarEnd, Erro
     Ok(FarEnd::Placed(Sandbox { path, ifname, default_route, routes: Vec::new() }))
 }
 
+/// Reads how much of an endpoint's traffic passes.
+///
+/// # Errors
+/// Invalid parameter when a limit is no number.
+pub fn limits_from(options: &Options) -> Result<Limits, Error> {
+    let number = |label: &str| match text(options, label) {
+        Some(text) => text.parse().map_err(|_| {
+            Error::invalid_parameter(format!("{label} `{text}` is no number of bits"))
+        }),
+        None => Ok(0),
+    };
+    Ok(Limits {
+        ingress: Limit::of_bits(number(INGRESS_RATE)?, number(INGRESS_BURST)?),
+        egress: Limit::of_bits(number(EGRESS_RATE)?, number(EGRESS_BURST)?),
+    })
+}
+
 /// Reads an allocation's stamp.
 ///
 /// # Errors
@@ -212,6 +239,21 @@ mod tests {
     fn a_vni_list_must_fit_the_subnets() {
         let options = Options::from([(VXLAN_IDS.to_owned(), Value::from("7,8"))]);
         assert!(definition_from(NetworkId::default(), &options, &[], &[]).is_err());
+    }
+
+    #[test]
+    fn limits_are_numbers_of_bits() {
+        let of = |rate: &str| {
+            let labels = [(INGRESS_RATE, rate), (INGRESS_BURST, "1600000"), (EGRESS_RATE, "0")];
+            let labels = labels.map(|(label, value)| (label.to_owned(), Value::from(value)));
+            limits_from(&labels.into_iter().collect())
+        };
+        let ingress = Limit { rate_bytes_s: 1_000_000, burst_bytes: 200_000 };
+        assert_eq!(of("8000000"), Ok(Limits { ingress: Some(ingress), egress: None }));
+        assert_eq!(of("0"), Ok(Limits::default()));
+        for wrong in ["fast", "-1", "8M"] {
+            assert!(of(wrong).is_err_and(|error| error.to_string().contains(wrong)));
+        }
     }
 
     #[test]

@@ -280,8 +280,9 @@ impl OverlayTask {
             Request::DeleteNetwork { network, answer } => {
                 settle(self.planner.delete_network(network).map_err(plan_error), answer)
             }
-            Request::CreateEndpoint { network, endpoint, addresses, answer } => {
-                let result = self.planner.create_endpoint(network, endpoint, addresses);
+            Request::CreateEndpoint { network, endpoint, addresses, limits, answer } => {
+                let made = self.planner.create_endpoint(network, endpoint, addresses);
+                let result = made.and_then(|()| self.planner.limit(network, endpoint, limits));
                 settle(result.map_err(plan_error), answer)
             }
             Request::DeleteEndpoint { network, endpoint, answer } => {
@@ -289,17 +290,7 @@ impl OverlayTask {
                 settle(result.map_err(plan_error), answer)
             }
             Request::Join { network, endpoint, sandbox_key, far, answer } => {
-                let sandbox = Sandbox::of(&far);
-                let undo = Undo::of(&far);
-                match self.planner.join(network, endpoint, far) {
-                    Ok(record) => {
-                        let since = Instant::now();
-                        let joined = Joined { network, sandbox_key, sandbox, since };
-                        self.joined.insert(endpoint, joined);
-                        Some(Then::Join { network, endpoint, record, undo, answer })
-                    }
-                    Err(error) => refuse(plan_error(error), answer),
-                }
+                self.join((network, endpoint), sandbox_key, far, answer)
             }
             Request::Leave { network, endpoint, answer } => {
                 self.joined.remove(&endpoint);
@@ -345,6 +336,24 @@ impl OverlayTask {
                 drop(answer.send(self.describe()));
                 None
             }
+        }
+    }
+
+    fn join(
+        &mut self,
+        (network, endpoint): (NetworkId, EndpointId),
+        sandbox_key: String,
+        far: FarEnd,
+        answer: Answer<Vec<u8>>,
+    ) -> Option<Then> {
+        let (sandbox, undo) = (Sandbox::of(&far), Undo::of(&far));
+        match self.planner.join(network, endpoint, far) {
+            Ok(record) => {
+                let since = Instant::now();
+                self.joined.insert(endpoint, Joined { network, sandbox_key, sandbox, since });
+                Some(Then::Join { network, endpoint, record, undo, answer })
+            }
+            Err(error) => refuse(plan_error(error), answer),
         }
     }
 

@@ -16,7 +16,7 @@ use super::error::NetlinkError;
 use super::link::Link;
 use super::namespace::{self, Namespace};
 use super::ports::Ports;
-use super::{bridge, endpoint, link, observe, sysctl, vxlan, way_out};
+use super::{bridge, endpoint, link, observe, qdisc, sysctl, vxlan, way_out};
 use crate::observed::Observed;
 use crate::op::{EndpointLink, HandedLink, KernelOp, Place, Vxlan, WayOut};
 use crate::publish::{PortRequest, PublishedPort};
@@ -148,6 +148,10 @@ impl Executor {
                 self.ensure_endpoint(namespace, link).await
             }
             KernelOp::EnsureHanded { namespace, link } => self.ensure_handed(namespace, link).await,
+            KernelOp::EnsureLimits { namespace, port, shaper, limits } => {
+                let network = self.connections.network(namespace).await?;
+                qdisc::ensure_limits(&mut network.connection, port, shaper, limits).await
+            }
             KernelOp::EnsureWayOut { namespace, way } => self.ensure_way_out(namespace, way).await,
             KernelOp::RemoveWayOut { way, .. } => {
                 let (host, firewall) = self.connections.outside().await?;
@@ -319,7 +323,9 @@ impl Executor {
                 }
             }
             Place::Network(network) => match self.connections.network(network).await {
-                Ok(network) => link::remove(&mut network.connection, name).await,
+                Ok(network) => {
+                    link::remove_soon(&mut network.connection, &network.namespace, name).await
+                }
                 Err(error) => absent_is_done(error),
             },
             Place::Sandbox(path) => match Namespace::open(path) {

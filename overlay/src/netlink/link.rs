@@ -1,6 +1,7 @@
 //! Links of any kind.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -13,6 +14,9 @@ use weft_api::Mac;
 use super::connection::Connection;
 use super::error::{NetlinkError, Tolerate};
 use super::namespace::Namespace;
+
+/// How often it is looked whether a link is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// What is read of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +147,42 @@ pub async fn remove(connection: &mut Connection, name: &str) -> Result<(), Netli
     let request = (RouteNetlinkMessage::DelLink(message), 0);
     let removed = connection.change(|| format!("remove link `{name}`"), request).await;
     removed.tolerate(&[Errno::ENODEV])
+}
+
+/// Like [`remove`], and returns as soon as the link is gone. The kernel answers only when its last
+/// readers are through, tens of milliseconds later, though nobody can see the link any more.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn remove_soon(
+    connection: &mut Connection,
+    namespace: &Namespace,
+    name: &str,
+) -> Result<(), NetlinkError> {
+    let Some(found) = find(connection, name).await? else { return Ok(()) };
+    // By index: another link may soon have the name.
+    let mut message = LinkMessage::default();
+    message.header.index = found.index;
+    let request = (RouteNetlinkMessage::DelLink(message), 0);
+    let mut remover = Connection::open(namespace).await?;
+    let (runtime, own) = (tokio::runtime::Handle::current(), name.to_owned());
+    // The kernel works in the thread that sends.
+    let mut removal = tokio::task::spawn_blocking(move || {
+        let removed = runtime.block_on(remover.change(|| format!("remove link `{own}`"), request));
+        removed.tolerate(&[Errno::ENODEV])
+    });
+    loop {
+        tokio::select! {
+            removed = &mut removal => {
+                let broken = |e| NetlinkError::io("remove a link", std::io::Error::other(e));
+                return removed.map_err(broken)?;
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if find(connection, name).await?.is_none_or(|there| there.index != found.index) {
+            return Ok(());
+        }
+    }
 }
 
 /// Sets a link up: `ip link set NAME up`.

@@ -10,11 +10,13 @@ use super::endpoint::{are_pair, is_handed};
 use super::error::NetlinkError;
 use super::link::Link;
 use super::nft::{Firewall, Standing};
+use super::qdisc::{self, Disciplines};
 use super::route::{Entry, MAIN};
 use super::way_out::{GROUP, TABLE};
 use super::{address, fdb, link, neigh, route, rule, vxlan};
+use crate::names;
 use crate::observed::{ObservedNamespace, ObservedPort, ObservedVxlan};
-use crate::op::Bridge;
+use crate::op::{Bridge, Rates};
 
 /// What the host namespace holds.
 #[derive(Debug, Default)]
@@ -98,6 +100,9 @@ pub(crate) async fn network(
                     observed.vxlans.insert(link.name.clone(), vxlan);
                 }
             }
+            "ifb" => {
+                observed.shapers.insert(link.name.clone());
+            }
             "veth" if link.group == GROUP => {
                 let whole = way_out_is_whole(connection, link, &addresses, host).await?;
                 observed.way_out = whole.then(|| link.name.clone());
@@ -110,7 +115,22 @@ pub(crate) async fn network(
             _ => {}
         }
     }
+    if !observed.ports.is_empty() {
+        let disciplines = qdisc::list(connection).await?;
+        let ports = links.iter().filter(|link| observed.ports.contains_key(&link.name));
+        observed.rates = ports.filter_map(|port| rates(port, &links, &disciplines)).collect();
+    }
     Ok(observed)
+}
+
+/// A shaper that is down, or that nothing leads to, shapes nothing.
+fn rates(port: &Link, links: &[Link], disciplines: &Disciplines) -> Option<(String, Rates)> {
+    let of = |link: &Link| disciplines.rates.get(&link.index).copied();
+    let shaper = names::shaper_beside(&port.name);
+    let shaper = links.iter().find(|link| link.name == shaper && link.up);
+    let egress = shaper.filter(|_| disciplines.seen.contains(&port.index)).and_then(of);
+    let rates = Rates { ingress: of(port), egress };
+    (rates != Rates::default()).then(|| (port.name.clone(), rates))
 }
 
 fn bridge(link: &Link, addresses: &BTreeSet<(u32, IpNetwork)>) -> Option<Bridge> {

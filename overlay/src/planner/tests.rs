@@ -3,6 +3,7 @@
 mod announced;
 mod handed;
 mod life_cycle;
+mod limits;
 mod model;
 mod peers;
 mod published;

@@ -25,6 +25,7 @@ pub(super) fn target(op: &KernelOp) -> Option<(&str, &str)> {
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::EnsurePublished { .. }
+        | KernelOp::EnsureLimits { .. }
         | KernelOp::RemovePublished { .. }
         | KernelOp::RemoveLink { .. }
         | KernelOp::Announce { .. } => None,
@@ -46,6 +47,7 @@ fn request(op: &KernelOp, index: u32) -> Option<Request<RouteNetlinkMessage>> {
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::EnsurePublished { .. }
+        | KernelOp::EnsureLimits { .. }
         | KernelOp::RemovePublished { .. }
         | KernelOp::RemoveLink { .. }
         | KernelOp::Announce { .. } => None,
@@ -79,6 +81,7 @@ fn describe(op: &KernelOp) -> String {
         | KernelOp::EnsureWayOut { .. }
         | KernelOp::RemoveWayOut { .. }
         | KernelOp::EnsurePublished { .. }
+        | KernelOp::EnsureLimits { .. }
         | KernelOp::RemovePublished { .. }
         | KernelOp::RemoveLink { .. }
         | KernelOp::Announce { .. } => "change an entry".to_owned(),

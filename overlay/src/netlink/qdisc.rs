@@ -1,0 +1,209 @@
+//! Queueing disciplines: what limits the traffic of an endpoint, on its port in the network's
+//! namespace.
+//!
+//! Towards the endpoint the port itself is shaped. From the endpoint, frames are led through an
+//! intermediate device (ifb) that is shaped, and come back to where they were: that delays what is
+//! too much, where a policer would drop it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netlink_packet_core::{
+    DefaultNla, Emitable, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Nla, NlasIterator,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{
+    TcAction, TcActionAttribute, TcActionMirrorOption, TcActionOption, TcActionType, TcAttribute,
+    TcFilterMatchAllOption, TcHandle, TcHeader, TcMessage, TcMirror, TcMirrorActionType, TcOption,
+};
+use nix::errno::Errno;
+use rtnetlink::LinkIfb;
+
+use super::connection::Connection;
+use super::error::{NetlinkError, Tolerate};
+use super::link;
+use crate::op::{Limit, Limits};
+
+/// TCA_OPTIONS (linux/rtnetlink.h).
+const OPTIONS: u16 = 2;
+/// TCA_TBF_PARMS, TCA_TBF_RATE64 and TCA_TBF_BURST (linux/pkt_sched.h).
+const PARAMETERS: u16 = 1;
+const RATE64: u16 = 4;
+const BURST: u16 = 6;
+/// TC_LINKLAYER_ETHERNET: the kernel computes times itself.
+const ETHERNET: u8 = 1;
+/// Where in `tc_tbf_qopt` its first rate begins.
+const RATE_AT: usize = 8;
+/// The queue holds what passes in this share of a second, beyond the burst.
+const QUEUED_SHARE: u64 = 40;
+/// First priority, all protocols, in the order of the network.
+const ALL_FRAMES: u32 = 1 << 16 | 3_u16.to_be() as u32;
+
+/// Limits a port both ways, or one; what is limited already gets the new rate.
+///
+/// # Errors
+/// The port is not there, or the kernel has no `tbf` or `ifb`.
+pub async fn ensure_limits(
+    network: &mut Connection,
+    port: &str,
+    shaper: &str,
+    limits: &Limits,
+) -> Result<(), NetlinkError> {
+    let port_index = link::get(network, port).await?.index;
+    if let Some(limit) = limits.ingress {
+        shape(network, port, port_index, limit).await?;
+    }
+    let Some(limit) = limits.egress else { return Ok(()) };
+    if link::find(network, shaper).await?.is_none() {
+        // What led to one that is gone would lead nowhere for ever.
+        remove_ingress(network, port, port_index).await?;
+        let message = LinkIfb::new(shaper).build();
+        link::create(network, || format!("create `{shaper}`"), message).await?;
+    }
+    let shaper_index = link::get(network, shaper).await?.index;
+    shape(network, shaper, shaper_index, limit).await?;
+    link::set_up(network, shaper).await?;
+    lead_through(network, port, port_index, shaper_index).await
+}
+
+/// `tc qdisc replace dev NAME root tbf rate RATE burst BYTES limit BYTES`.
+async fn shape(
+    network: &mut Connection,
+    name: &str,
+    index: u32,
+    limit: Limit,
+) -> Result<(), NetlinkError> {
+    let queued = limit.rate_bytes_s / QUEUED_SHARE + u64::from(limit.burst_bytes);
+    let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+    let mut parameters = [0; 36];
+    parameters[1] = ETHERNET;
+    let rate = u32::try_from(limit.rate_bytes_s).unwrap_or(u32::MAX);
+    parameters[RATE_AT..RATE_AT + 4].copy_from_slice(&rate.to_ne_bytes());
+    parameters[24..28].copy_from_slice(&queued.to_ne_bytes());
+    let options = [
+        DefaultNla::new(PARAMETERS, parameters.to_vec()),
+        DefaultNla::new(RATE64, limit.rate_bytes_s.to_ne_bytes().to_vec()),
+        DefaultNla::new(BURST, limit.burst_bytes.to_ne_bytes().to_vec()),
+    ];
+    let options = options.as_slice();
+    let mut bytes = vec![0; options.buffer_len()];
+    options.emit(&mut bytes);
+    let attributes = vec![
+        TcAttribute::Kind("tbf".to_owned()),
+        TcAttribute::Other(DefaultNla::new(OPTIONS, bytes)),
+    ];
+    let message = TcMessage::from_parts(header(index, TcHandle::ROOT), attributes);
+    let request = (RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE);
+    network.change(|| format!("limit `{name}`"), request).await
+}
+
+/// `tc qdisc add dev PORT ingress; tc filter add dev PORT ingress matchall action mirred egress
+/// redirect dev SHAPER`.
+async fn lead_through(
+    network: &mut Connection,
+    port: &str,
+    index: u32,
+    shaper: u32,
+) -> Result<(), NetlinkError> {
+    let message = ingress(index);
+    let request = (RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_EXCL);
+    let made = network.change(|| format!("see what `{port}` takes in"), request).await;
+    made.tolerate(&[Errno::EEXIST])?;
+    let mut redirect = TcMirror::default();
+    redirect.generic.action = TcActionType::Stolen;
+    redirect.eaction = TcMirrorActionType::EgressRedir;
+    redirect.ifindex = shaper;
+    let mut action = TcAction::default();
+    action.attributes = vec![
+        TcActionAttribute::Kind("mirred".to_owned()),
+        TcActionAttribute::Options(vec![TcActionOption::Mirror(TcActionMirrorOption::Parms(
+            redirect,
+        ))]),
+    ];
+    let all = TcOption::MatchAll(TcFilterMatchAllOption::Action(vec![action]));
+    let kind = TcAttribute::Kind("matchall".to_owned());
+    let parent = TcHandle { major: u16::MAX, minor: 0 };
+    let handle = TcHandle { major: 0, minor: 1 };
+    let header = TcHeader { handle, info: ALL_FRAMES, ..header(index, parent) };
+    let message = TcMessage::from_parts(header, vec![kind, TcAttribute::Options(vec![all])]);
+    let request = (RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_EXCL);
+    let made = network.change(|| format!("lead what `{port}` takes in"), request).await;
+    made.tolerate(&[Errno::EEXIST])
+}
+
+/// `tc qdisc del dev PORT ingress`, with its filters.
+async fn remove_ingress(
+    network: &mut Connection,
+    port: &str,
+    index: u32,
+) -> Result<(), NetlinkError> {
+    let request = (RouteNetlinkMessage::DelQueueDiscipline(ingress(index)), 0);
+    let removed = network.change(|| format!("see nothing of `{port}`"), request).await;
+    removed.tolerate(&[Errno::ENOENT, Errno::EINVAL])
+}
+
+fn ingress(index: u32) -> TcMessage {
+    let handle = TcHandle { major: u16::MAX, minor: 0 };
+    let header = TcHeader { handle, ..header(index, TcHandle::INGRESS) };
+    TcMessage::from_parts(header, vec![TcAttribute::Kind("ingress".to_owned())])
+}
+
+fn header(index: u32, parent: TcHandle) -> TcHeader {
+    TcHeader { index: index.cast_signed(), parent, ..TcHeader::default() }
+}
+
+/// What limits the links of a namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Disciplines {
+    /// Rates of shaped links in bytes a second, by index.
+    pub(crate) rates: BTreeMap<u32, u64>,
+    /// Links whose frames are seen as they come in.
+    pub(crate) seen: BTreeSet<u32>,
+}
+
+/// Reads what limits the links: `tc qdisc show`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) async fn list(network: &mut Connection) -> Result<Disciplines, NetlinkError> {
+    let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
+    let mut found = Disciplines::default();
+    for answer in network.dump(|| "list queueing disciplines".to_owned(), request).await? {
+        let RouteNetlinkMessage::NewQueueDiscipline(message) = answer else { continue };
+        let index = message.header.index.cast_unsigned();
+        let kind = message.attributes.iter().find_map(|attribute| match attribute {
+            TcAttribute::Kind(kind) => Some(kind.as_str()),
+            _ => None,
+        });
+        match kind {
+            Some("tbf") => found.rates.extend(rate_of(&message).map(|rate| (index, rate))),
+            Some("ingress") => {
+                found.seen.insert(index);
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn rate_of(message: &TcMessage) -> Option<u64> {
+    let options = message.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Options(options) => options.first(),
+        _ => None,
+    })?;
+    let mut bytes = vec![0; options.value_len()];
+    options.emit_value(&mut bytes);
+    let mut rate = None;
+    for option in NlasIterator::new(bytes.as_slice()) {
+        let option = option.ok()?;
+        match option.kind() {
+            PARAMETERS => {
+                let number = option.value().get(RATE_AT..RATE_AT + 4)?;
+                let number = u32::from_ne_bytes(number.try_into().ok()?);
+                rate = rate.or(Some(u64::from(number)));
+            }
+            RATE64 => rate = Some(u64::from_ne_bytes(option.value().try_into().ok()?)),
+            _ => {}
+        }
+    }
+    rate
+}
