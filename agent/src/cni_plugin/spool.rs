@@ -87,6 +87,11 @@ impl Spool {
         written
     }
 
+    /// Whether anything was ever written down since the machine's start.
+    pub(crate) fn is_there(&self) -> bool {
+        self.directory.exists()
+    }
+
     /// Whether an attachment is written down.
     pub(crate) fn has(&self, detached: &Detached) -> bool {
         self.path(detached).exists()

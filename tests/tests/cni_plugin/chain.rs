@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use cni::libcni::{NetworkConfigList, RuntimeConf, conf_list_from_bytes};
 use cni::types::v100;
@@ -155,6 +156,51 @@ async fn the_reference_bandwidth_refuses_and_nothing_is_limited_or_left() {
     }
     let left = testbed.hosts[0].client.attachments(None).await.expect("attachments");
     assert_eq!(left, []);
+}
+
+/// Bytes of a transfer that a limit is to slow down.
+const TRANSFER: usize = 1 << 20;
+
+/// How long a transfer from one container to another takes.
+fn transfer(from: &Sandbox, to: &Sandbox, address: IpAddr) -> Duration {
+    let bind = || TcpListener::bind("[::]:81");
+    let listener = run_in(to.namespace(), bind).expect("the namespace").expect("a free port");
+    let reader = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().expect("a connection");
+        std::io::copy(&mut connection, &mut std::io::sink()).expect("bytes")
+    });
+    let begin = Instant::now();
+    let send = || TcpStream::connect((address, 81))?.write_all(&vec![0; TRANSFER]);
+    run_in(from.namespace(), send).expect("the namespace").expect("it is sent");
+    assert_eq!(reader.join().expect("a reader"), TRANSFER as u64);
+    begin.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_the_runtime_hold_both_ways_and_only_where_they_are_asked_for() {
+    let testbed = Testbed::cluster(1).await;
+    let runtime = Runtime::on(&testbed, 0);
+    let own = json!({"capabilities": {"bandwidth": true}});
+    let list = runtime.list("pods", VERSION, own, &[]);
+    let limits = json!({
+        "ingressRate": 8_000_000, "ingressBurst": 400_000,
+        "egressRate": 8_000_000, "egressBurst": 400_000,
+    });
+    let [slow, quick, other] = ["slow", "quick", "other"].map(|name| testbed.sandbox(name));
+    let of_slow = ips(&runtime.added(&list, &asking(pod("slow", &slow), "bandwidth", limits)))[0];
+    let of_quick = ips(&runtime.added(&list, &pod("quick", &quick)))[0];
+    runtime.added(&list, &pod("other", &other));
+    quick.reaches(&[of_slow]).await;
+    slow.reaches(&[of_quick]).await;
+    other.reaches(&[of_quick]).await;
+    let free = transfer(&other, &quick, of_quick);
+    for limited in [transfer(&quick, &slow, of_slow), transfer(&slow, &quick, of_quick)] {
+        // 8.4 Mbit at 8 Mbit/s, less what may pass at once.
+        assert!(limited > Duration::from_millis(700), "{limited:?}");
+        assert!(free * 2 < limited, "{free:?} and {limited:?}");
+    }
+    runtime.check(&list, &pod("slow", &slow)).expect("it is as it was made");
+    runtime.del(&list, &pod("slow", &slow));
 }
 
 #[tokio::test(flavor = "multi_thread")]

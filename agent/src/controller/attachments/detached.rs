@@ -39,6 +39,9 @@ impl Controller {
     /// Goes through all that is written down; the last failure is told.
     async fn end_detached(&self) -> Answer<()> {
         let spool = self.spool();
+        if !spool.is_there() {
+            return Ok(());
+        }
         let Listed { detached, damaged } =
             spawn_blocking(move || spool.list()).await.map_err(internal)?.map_err(internal)?;
         for path in damaged {
