@@ -11,6 +11,7 @@ mod engine;
 mod ground;
 mod kernel;
 mod leftovers;
+mod managed;
 mod process;
 mod program;
 mod sandbox;
