@@ -12,6 +12,7 @@ mod engine;
 mod ground;
 mod kernel;
 mod leftovers;
+mod managed;
 mod process;
 mod program;
 mod runtime;
