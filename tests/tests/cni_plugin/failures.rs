@@ -231,7 +231,7 @@ fn churn(
         let container = pod(&format!("c{number}"), &sandbox);
         let ip = runtime.added(list, &container).ips[0].address.ip();
         assert!(in_use.lock().expect("a lock").insert(ip), "{ip} is given twice");
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             runtime.check(list, &container).expect("it is as it was made");
         }
         in_use.lock().expect("a lock").remove(&ip);
