@@ -16,8 +16,8 @@ use clap_complete::Shell;
 
 pub use agent::AgentArgs;
 pub use cluster::{
-    DoctorArgs, InitArgs, IpamArgs, IpamCommand, IpamLsArgs, JoinArgs, LeaveArgs, MembersArgs,
-    StatusArgs, TokenArgs,
+    DoctorArgs, ForgetArgs, InitArgs, IpamArgs, IpamCommand, IpamLsArgs, JoinArgs, LeaveArgs,
+    MembersArgs, StatusArgs, TokenArgs,
 };
 pub use endpoint::{
     AddressArgs, AttachArgs, DetachArgs, EndpointArgs, EndpointCommand, EndpointCreateArgs,
@@ -81,6 +81,7 @@ pub enum Command {
     Token(TokenArgs),
     Join(JoinArgs),
     Leave(LeaveArgs),
+    Forget(ForgetArgs),
     Members(MembersArgs),
     Status(StatusArgs),
     Doctor(DoctorArgs),

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use hyper::Method;
 use weft_api::control::{
     AttachRequest, ClusterResource, DetachRequest, DoctorReport, EndpointCreate, EndpointJoin,
-    EndpointResource, EntryCreate, EntryResource, EntryUpdate, InitRequest, IpamPool, JoinRequest,
-    LeaveRequest, ListFilter, MemberResource, NetworkCreate, NetworkResource, SandboxId,
-    StatusResource, TableResource, TokenResponse, WatchQuery,
+    EndpointResource, EntryCreate, EntryResource, EntryUpdate, ForgetRequest, InitRequest,
+    IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate,
+    NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse, WatchQuery,
 };
 
 use crate::control::{Detail, HeldByEngine};
@@ -70,6 +70,11 @@ impl Client {
     /// Lets the agent's node leave its cluster.
     pub async fn leave(&self, request: &LeaveRequest) -> Called<()> {
         self.send_done(Method::POST, Target::new("/cluster/leave"), request).await
+    }
+
+    /// Lets the cluster forget members that are stopped for good; returns them.
+    pub async fn forget(&self, request: &ForgetRequest) -> Called<Vec<MemberResource>> {
+        self.send(Method::POST, Target::new("/cluster/forget"), request).await
     }
 
     /// Returns the join token.

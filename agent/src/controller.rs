@@ -31,6 +31,7 @@ mod dispatch;
 mod endpoints;
 pub(crate) mod engine;
 mod foreign;
+mod forget;
 pub mod inventory;
 mod networks;
 mod restore;

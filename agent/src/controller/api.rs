@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weft_api::control::{
     AttachRequest, ClusterResource, ControlError, DetachRequest, DoctorReport, EndpointCreate,
-    EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate, InitRequest, IpamPool,
-    JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate, NetworkResource,
-    SandboxId, StatusResource, TableResource, TokenResponse, WatchLine, WatchQuery,
+    EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate, ForgetRequest,
+    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate,
+    NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse, WatchLine,
+    WatchQuery,
 };
 
 use super::Controller;
@@ -47,6 +48,10 @@ impl ControlApi for Api {
 
     async fn leave(&self, request: LeaveRequest) -> Answer<()> {
         self.run(|c| async move { c.leave_cluster(request).await }).await
+    }
+
+    async fn forget(&self, request: ForgetRequest) -> Answer<Vec<MemberResource>> {
+        self.run(|c| async move { c.forget_members(request).await }).await
     }
 
     async fn token(&self) -> Answer<TokenResponse> {

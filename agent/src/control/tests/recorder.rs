@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use weft_api::control::{
     AttachRequest, ClusterResource, ClusterState, DetachRequest, DoctorReport, EndpointCreate,
     EndpointJoin, EndpointResource, EndpointState, EntryCreate, EntryResource, EntryUpdate,
-    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberCounts, MemberResource,
-    NetworkCreate, NetworkResource, SandboxId, Secret, StatusResource, TableEvent, TableEventKind,
-    TableResource, TableValue, TokenResponse, WatchLine, WatchQuery,
+    ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberCounts,
+    MemberResource, NetworkCreate, NetworkResource, SandboxId, Secret, StatusResource, TableEvent,
+    TableEventKind, TableResource, TableValue, TokenResponse, WatchLine, WatchQuery,
 };
 use weft_api::{ClusterId, EndpointId, NetworkId, NodeId};
 
@@ -150,6 +150,9 @@ impl ControlApi for Recorder {
     }
     async fn leave(&self, request: LeaveRequest) -> Answer<()> {
         self.answer(format!("leave {}", request.force), ()).await
+    }
+    async fn forget(&self, request: ForgetRequest) -> Answer<Vec<MemberResource>> {
+        self.answer(format!("forget {:?} {}", request.nodes, request.force), Vec::new()).await
     }
     async fn token(&self) -> Answer<TokenResponse> {
         let token = Secret::new("weft1-x".to_owned());
