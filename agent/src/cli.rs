@@ -17,8 +17,8 @@ use clap_complete::Shell;
 
 pub use agent::AgentArgs;
 pub use cluster::{
-    DoctorArgs, InitArgs, IpamArgs, IpamCommand, IpamLsArgs, JoinArgs, LeaveArgs, MembersArgs,
-    StatusArgs, TokenArgs,
+    DoctorArgs, ForgetArgs, InitArgs, IpamArgs, IpamCommand, IpamLsArgs, JoinArgs, LeaveArgs,
+    MembersArgs, StatusArgs, TokenArgs,
 };
 pub use cni::{CniArgs, CniCommand, CniInstallArgs};
 pub use endpoint::{
@@ -83,6 +83,7 @@ pub enum Command {
     Token(TokenArgs),
     Join(JoinArgs),
     Leave(LeaveArgs),
+    Forget(ForgetArgs),
     Members(MembersArgs),
     Status(StatusArgs),
     Doctor(DoctorArgs),

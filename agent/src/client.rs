@@ -14,8 +14,9 @@ use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
-    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate,
-    NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse, WatchQuery,
+    ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
+    NetworkCreate, NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse,
+    WatchQuery,
 };
 
 use crate::control::{Detail, HeldByEngine};
@@ -72,6 +73,11 @@ impl Client {
     /// Lets the agent's node leave its cluster.
     pub async fn leave(&self, request: &LeaveRequest) -> Called<()> {
         self.send_done(Method::POST, Target::new("/cluster/leave"), request).await
+    }
+
+    /// Lets the cluster forget members that are stopped for good; returns them.
+    pub async fn forget(&self, request: &ForgetRequest) -> Called<Vec<MemberResource>> {
+        self.send(Method::POST, Target::new("/cluster/forget"), request).await
     }
 
     /// Returns the join token.

@@ -9,6 +9,7 @@ mod completions;
 mod detach;
 mod doctor;
 mod endpoint;
+mod forget;
 mod init;
 mod ipam;
 mod join;
@@ -85,6 +86,7 @@ where
         Command::Token(args) => token::exec(args).await,
         Command::Join(args) => join::exec(args).await,
         Command::Leave(args) => leave::exec(args).await,
+        Command::Forget(args) => forget::exec(args).await,
         Command::Members(args) => members::exec(args).await,
         Command::Status(args) => status::exec(args).await,
         Command::Doctor(args) => doctor::exec(args).await,

@@ -18,9 +18,9 @@ use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
-    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate,
-    NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse, WatchLine,
-    WatchQuery,
+    ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
+    NetworkCreate, NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse,
+    WatchLine, WatchQuery,
 };
 
 pub use access::BindError;
@@ -63,6 +63,8 @@ pub trait ControlApi: Send + Sync + 'static {
     async fn join(&self, request: JoinRequest) -> Answer<ClusterResource>;
     /// Leaves the cluster for good; answers once the addresses are handed over.
     async fn leave(&self, request: LeaveRequest) -> Answer<()>;
+    /// Forgets members that are stopped for good, and lists them; this node gets their addresses.
+    async fn forget(&self, request: ForgetRequest) -> Answer<Vec<MemberResource>>;
     /// Returns the join token.
     async fn token(&self) -> Answer<TokenResponse>;
     /// Lists the members.

@@ -32,6 +32,7 @@ mod dispatch;
 mod endpoints;
 pub(crate) mod engine;
 mod foreign;
+mod forget;
 pub mod inventory;
 mod lingering;
 mod networks;

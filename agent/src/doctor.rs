@@ -254,7 +254,8 @@ pub fn peers(members: &[MemberResource]) -> Vec<Check> {
 
 fn reach_hint(address: SocketAddr) -> String {
     format!(
-        "start its agent, or let UDP and TCP port {} and the VXLAN port through the firewalls",
+        "start its agent, or let UDP and TCP port {} and the VXLAN port through the firewalls; if it \
+         is gone for good, `weft forget` it",
         address.port()
     )
 }

@@ -228,6 +228,23 @@ impl Node {
         result
     }
 
+    /// Claims that members are gone for good. Named with them is who was forgotten before and still
+    /// owns something: its heir is gone too, and told nobody what it took over.
+    pub fn forget(
+        &mut self,
+        mut victims: Vec<NodeId>,
+        reach: weft_networkdb::Reach,
+        now: Instant,
+    ) -> weft_networkdb::ClaimId {
+        let forgotten = |node: &NodeId| {
+            let member = self.db.member(*node);
+            member.is_some_and(|member| member.state == MemberState::Forgotten)
+        };
+        let owners = self.ipam.holdings().into_iter().map(|holding| holding.owner);
+        victims.extend(owners.filter(forgotten));
+        self.with_db(now, |db| db.forget(victims, reach, now))
+    }
+
     /// Takes a datagram.
     pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
         self.db.handle_datagram(from, bytes, now);
@@ -307,7 +324,10 @@ impl Node {
                 }
                 return;
             }
-            Db::Claim { id, outcome } => Output::Claim { id, outcome },
+            Db::Claim { id, outcome } => {
+                self.inherit(&outcome, now);
+                Output::Claim { id, outcome }
+            }
             Db::Defined(definition) => {
                 self.ipam.on_definition(&definition, now);
                 Output::Defined(definition)
@@ -350,6 +370,23 @@ impl Node {
             Ip::LeaveDone { unacknowledged } => Output::HandedOver(unacknowledged),
         };
         self.outputs.push_back(output);
+    }
+
+    /// The ranges of the forgotten get their heir in the drain that forgets them.
+    fn inherit(&mut self, outcome: &weft_networkdb::Outcome, now: Instant) {
+        use weft_networkdb::Outcome;
+        match outcome {
+            Outcome::Forgotten(nodes) => {
+                let networks = self.db.definitions().chain(self.db.deleted_definitions());
+                let subnets = networks.flat_map(|network| &network.subnets);
+                let taken: Vec<_> = subnets.map(|subnet| subnet.vni).collect();
+                self.ipam.inherit(nodes, &taken, now);
+            }
+            Outcome::Defined(_)
+            | Outcome::Joined(_)
+            | Outcome::Deleted(_)
+            | Outcome::Refused(_) => {}
+        }
     }
 
     fn tell_members(&mut self, now: Instant) {

@@ -22,8 +22,8 @@ pub use attachment::{
     AttachmentStatus, AttachmentsGone, Bandwidth, HostInterface,
 };
 pub use cluster::{
-    ClusterResource, ClusterState, InitRequest, IpamPool, IpamShare, JoinRequest, LeaveRequest,
-    MemberCounts, MemberResource, MemberState, StatusResource, TokenResponse,
+    ClusterResource, ClusterState, ForgetRequest, InitRequest, IpamPool, IpamShare, JoinRequest,
+    LeaveRequest, MemberCounts, MemberResource, MemberState, StatusResource, TokenResponse,
 };
 pub use doctor::{Check, CheckStatus, DoctorReport};
 pub use endpoint::{

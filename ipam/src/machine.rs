@@ -6,6 +6,7 @@ mod blocks;
 mod donor;
 mod facts;
 mod holds;
+mod inherit;
 mod networks;
 mod releases;
 mod requests;
@@ -137,6 +138,8 @@ pub struct Ipam {
     pools: BTreeMap<Space, Pool>,
     definitions: BTreeMap<NetworkId, Definition>,
     forgotten: BTreeSet<NetworkId>,
+    /// Forgotten members whose heir this node is. Durable.
+    inherited: BTreeSet<NodeId>,
     /// Live members but this node.
     alive: BTreeSet<NodeId>,
     boot: u64,

@@ -71,6 +71,17 @@ pub enum Alarm {
         /// The other.
         other: NodeId,
     },
+    /// An heir took over what a forgotten member had given to this node, which was away when the
+    /// member was forgotten by force. Endpoints that have addresses there keep them.
+    #[error("{space:?} from {first} was taken over by {heir}, the heir of a forgotten member")]
+    TakenOver {
+        /// Where.
+        space: Space,
+        /// First integer of the interval.
+        first: u128,
+        /// The heir.
+        heir: NodeId,
+    },
     /// Somebody wrote as this node what this node never wrote: its disk was rolled back or cloned.
     /// It has stopped to allocate and donate.
     #[error("{space:?} from {first} was given away by this node, whose disk does not know it")]

@@ -23,6 +23,8 @@ pub(crate) enum Key {
     Donation(NodeId, TransferId),
     /// A release that the owner has yet to carry out: the generation (u64).
     Release(Space, u128),
+    /// A forgotten member whose heir this node is: nothing more to say.
+    Inherited(NodeId),
     /// Where serial order has come to by allocations without an endpoint: [`Cursor`].
     Cursor(Space),
 }
@@ -70,6 +72,7 @@ impl Key {
                 bytes.extend(space.subject());
                 bytes
             }
+            Self::Inherited(node) => [&[8], node.as_bytes().as_slice()].concat(),
         }
     }
 
@@ -89,6 +92,7 @@ impl Key {
             }
             6 => parse_at(rest).map(|(space, at)| Self::Release(space, at)),
             7 => Space::from_subject(rest).map(Self::Cursor),
+            8 => Some(Self::Inherited(NodeId::from_bytes(rest.try_into().ok()?))),
             _ => None,
         }
     }
@@ -148,11 +152,13 @@ mod tests {
             Key::Donation(NodeId::from_bytes([9; 16]), id),
             Key::Release(space, 255),
             Key::Cursor(space),
+            Key::Inherited(NodeId::from_bytes([8; 16])),
         ] {
             assert_eq!(Key::parse(&key.bytes()), Some(key));
         }
         assert_eq!(Key::parse(&Key::Release(space, 256).bytes()), None);
         assert_eq!(Key::parse(&[7]), None);
         assert_eq!(Key::parse(&[8]), None);
+        assert_eq!(Key::parse(&[9]), None);
     }
 }

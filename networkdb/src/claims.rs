@@ -1,8 +1,9 @@
 //! Claims: how facts that must be unique come to be in force without a coordinator.
 //!
 //! A claim is fsynced, sent to all, and in force only when every member that must accept it has.
-//! A member accepts one claim per subject (a name, overlapping pools, a network to delete), first
-//! come; what it accepted refuses all others until the claimant says how the claim ended.
+//! A member accepts one claim per subject (a name, overlapping pools, a network to delete, a node
+//! to forget), first come; what it accepted refuses all others until the claimant says how the
+//! claim ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ mod acceptor;
 mod claimant;
 mod conflict;
 mod definition_fact;
+mod forget;
 mod message;
 mod outcome;
 mod record;
@@ -31,7 +33,7 @@ pub(crate) use definition_fact::{
 };
 pub(crate) use message::Message;
 pub(crate) use message::Subject;
-pub use message::{ClaimBody, ClaimId, Origin};
+pub use message::{ClaimBody, ClaimId, Origin, Reach};
 #[cfg(test)]
 pub(crate) use message::{Refusal, Verdict};
 pub use outcome::{ClaimError, Outcome};
@@ -70,6 +72,8 @@ pub(crate) enum Output {
     Persist(Write),
     /// To a member, best effort; a receiver not known (yet) is skipped.
     Send { to: NodeId, message: Message },
+    /// All that is known of who owns what, to the claimant of a forget that this node accepted.
+    Cede { to: NodeId, claim: ClaimId, answer: u64 },
     /// To the facts. Its write belongs to the same drain.
     PutFact { kind: FactKind, subject: Vec<u8>, value: Vec<u8> },
     /// To whoever submitted the claim.
@@ -177,12 +181,16 @@ impl Claims {
             Message::Inquire { claim, subject } if claim.node == self.node => {
                 self.settle(from, claim, subject, view);
             }
+            Message::Ceded { claim, answer, part, parts, facts: _ } if claim.node == self.node => {
+                self.on_ceded(from, claim, (answer, part, parts), view, now);
+            }
             Message::Pending { claims } => self.on_pending(claims, view, now),
             // Nobody speaks for another's claim.
             Message::Propose { .. }
             | Message::Settled { .. }
             | Message::Accepted { .. }
             | Message::Refused { .. }
+            | Message::Ceded { .. }
             | Message::Inquire { .. } => {}
         }
     }
@@ -198,15 +206,17 @@ impl Claims {
         match change {
             MemberChange::Up => self.inquire_of(node, now),
             MemberChange::Left => self.release_of(node),
+            MemberChange::Forgotten => self.complete_of(node, view),
             // A failed claimant's claim goes on refusing others: it may have finished it.
-            MemberChange::Failed | MemberChange::Forgotten => {}
+            MemberChange::Failed => {}
         }
+        self.release_forgotten(view);
         self.on_view_changed(view, now);
     }
 
     /// Tells that the fact Definition or Deleted of a network changed; `view` shows it already.
     pub(crate) fn on_fact(&mut self, network: NetworkId, view: &dyn View, now: Instant) {
-        self.finished.retain(|_, body| !acceptor::is_done(body.subject(), view));
+        self.finished.retain(|_, body| !acceptor::is_done(&body.subject(), view));
         self.release_done(network, view);
         self.on_view_changed(view, now);
     }
@@ -257,7 +267,7 @@ impl Claims {
 
     fn bar(&mut self, body: &ClaimBody) {
         match body {
-            ClaimBody::Define { .. } => {}
+            ClaimBody::Define { .. } | ClaimBody::Forget { .. } => {}
             ClaimBody::Delete(network) if self.is_barred(*network) => {}
             ClaimBody::Delete(network) => self.outputs.push_back(Output::BarAttach(*network)),
         }
@@ -265,7 +275,7 @@ impl Claims {
 
     fn unbar(&mut self, body: &ClaimBody) {
         match body {
-            ClaimBody::Define { .. } => {}
+            ClaimBody::Define { .. } | ClaimBody::Forget { .. } => {}
             ClaimBody::Delete(network) if self.is_barred(*network) => {}
             ClaimBody::Delete(network) => self.outputs.push_back(Output::UnbarAttach(*network)),
         }
@@ -275,6 +285,7 @@ impl Claims {
         match body {
             ClaimBody::Define { definition, .. } => self.put_definition(definition),
             ClaimBody::Delete(network) => self.put_deleted(*network),
+            ClaimBody::Forget { victims, .. } => self.put_forgotten(victims),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod counting;
 mod datagrams;
+mod forget;
 mod leave;
 mod networks;
 mod parts;

@@ -23,6 +23,9 @@ impl FactKind {
     pub const ALLOCATION: Self = Self(6);
     /// Routes and name servers of a host; subject: its NodeId.
     pub const HOST_ROUTES: Self = Self(7);
+
+    /// What tells who owns what: ceded to the heir of a forgotten member.
+    pub(crate) const CEDED: [Self; 2] = [Self::RANGES, Self::ALLOCATION];
 }
 
 /// What a join made of two states.

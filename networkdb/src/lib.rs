@@ -63,7 +63,7 @@ pub mod table;
 pub mod watch;
 mod wire;
 
-pub use claims::{ClaimBody, ClaimError, ClaimId, Origin, Outcome};
+pub use claims::{ClaimBody, ClaimError, ClaimId, Origin, Outcome, Reach};
 pub use config::{Config, Limits, Timing};
 pub use db::NetworkDb;
 pub use facts::{FactError, FactKind, Join, JoinError, Joined};

@@ -147,13 +147,15 @@ pub enum JoinRefusal {
     RolledBack(Boot),
 }
 
-/// How this node learnt that its disk was rolled back or cloned.
+/// How this node learnt that it may not go on under its NodeId.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RolledBackBy {
     /// Somebody knows a boot of this NodeId that this disk does not.
     Boot(Boot),
     /// A record written by this NodeId that this disk lacks.
     Record,
+    /// Not its disk: the other members forgot this NodeId.
+    Forgotten,
 }
 
 /// Why [`NetworkDb::poll_timeout`](crate::NetworkDb::poll_timeout) wants to be woken.
@@ -266,7 +268,7 @@ pub enum Output {
     },
     /// A claim made here ended.
     Claim {
-        /// As `define` or `undefine` returned it.
+        /// As `define`, `undefine` or `forget` returned it.
         id: ClaimId,
         /// How.
         outcome: Outcome,
@@ -285,11 +287,12 @@ pub enum Output {
         reason: JoinRefusal,
     },
     /// This node is a member no more: the leave asked for has been told to those who could hear
-    /// it, an earlier life of this NodeId had left, or others forgot it.
+    /// it, or an earlier life of this NodeId had left.
     LeftCluster,
     /// Facts are in step with every live member: allocation and donation may begin.
     Ready,
-    /// This disk was rolled back or cloned: the node must stop and take a new NodeId.
+    /// This disk was rolled back or cloned, or the others forgot this node: it must stop and take a
+    /// new NodeId.
     RolledBack {
         /// How it shows.
         reason: RolledBackBy,
@@ -333,6 +336,8 @@ pub struct Counters {
     pub joins_refused: u64,
     /// Streams that could not be opened.
     pub streams_failed: u64,
+    /// Messages of members whom a claim under way would forget.
+    pub from_named: u64,
 }
 
 /// Says why restored state was refused.

@@ -24,7 +24,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_agent::node::Node;
 use weft_api::ClusterId;
-use weft_networkdb::StreamInput;
+use weft_networkdb::{MemberState, StreamInput};
 
 use crate::cluster::Network;
 use crate::cluster::network::Connections;
@@ -137,6 +137,12 @@ impl Nodes {
     /// Tells whether a host is a member whose agent was crashed.
     pub fn is_down(&self, host: usize) -> bool {
         self.hosts[host].process.is_none() && self.hosts[host].is_joined()
+    }
+
+    /// Returns how many members a host holds for failed.
+    pub fn failed_in(&self, host: usize) -> usize {
+        let members = self.node(host).db().members();
+        members.filter(|member| member.state == MemberState::Failed).count()
     }
 
     /// Returns what was counted so far.

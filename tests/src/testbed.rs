@@ -96,16 +96,21 @@ impl Testbed {
         testbed
     }
 
-    /// Hosts with agents of this configuration, all in one cluster and settled.
-    pub async fn cluster_with(config: &str, hosts: usize) -> Self {
+    /// The same, on an IPv4 underlay; each agent reads its configuration from [`Self::config`].
+    pub async fn configured(hosts: usize, config: &str) -> Self {
         let mut testbed = Self::new(Underlay::V4).await;
+        std::fs::write(testbed.path("weft.toml"), config).expect("a file");
         for _ in 0..hosts {
             testbed.add_host().await;
         }
-        let file = testbed.path("weft.toml");
-        std::fs::write(&file, config).expect("a file");
-        testbed.found(&["--config", file.to_str().expect("a path of ours")]).await;
+        let config = testbed.config();
+        testbed.found(&["--config", &config]).await;
         testbed
+    }
+
+    /// Returns the path of the configuration that [`Self::configured`] wrote.
+    pub fn config(&self) -> String {
+        self.path("weft.toml").display().to_string()
     }
 
     /// Starts all agents, with `more` arguments, and makes one cluster of them.

@@ -131,7 +131,7 @@ fn remembered(sandbox: &Sandbox, address: IpAddr) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mac_that_changed_while_the_agent_was_away_is_announced_when_it_is_back() {
     // An address rests before another endpoint gets it, a minute by default.
-    let mut testbed = Testbed::cluster_with("rest_seconds = 1\n", 2).await;
+    let mut testbed = Testbed::configured(2, "rest_seconds = 1\n").await;
     let network = NetworkCreate { ipv6: true, ..NetworkCreate::named("blue") };
     testbed.hosts[0].client.create_network(&network).await.expect("blue");
     let (near, _) = testbed.attach(0, "blue", "near").await;

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use weft_api::NetworkId;
+use weft_networkdb::Reach;
 use weft_tests::nodes::schedule::{Faults, Knobs, Report, run};
 use weft_tests::nodes::{Crash, Nodes};
 
@@ -195,6 +196,73 @@ fn a_node_that_leaves_takes_its_endpoints_and_leaves_its_ranges() {
     assert_eq!(nodes.endpoints(0).len(), 1);
 }
 
+/// Ends host 3 for good, waits until the others see it, and has it forgotten by one of them.
+fn forget_3(nodes: &mut Nodes, heir: usize) {
+    nodes.crash(3, Crash::Now);
+    nodes.until(seconds(30), "host 3 is seen as failed", |nodes| {
+        (0..3).all(|host| nodes.failed_in(host) == 1)
+    });
+    nodes.forget(heir, &[3], Reach::Everyone);
+    nodes.until(seconds(10), "host 3 is forgotten", |nodes| {
+        (0..3).all(|host| nodes.failed_in(host) == 0)
+    });
+    assert_eq!(nodes.tally().forgotten, 1);
+}
+
+/// Host 3 starts all the same, and is told.
+fn return_of_3(nodes: &mut Nodes) {
+    nodes.restart(3);
+    nodes.until(seconds(30), "host 3 is told", |nodes| !nodes.runs(3));
+}
+
+#[test]
+fn the_share_of_a_forgotten_host_is_its_heirs_to_the_last_address() {
+    let (mut nodes, network) = with_endpoints(16, 4);
+    forget_3(&mut nodes, 0);
+    nodes.run(seconds(10));
+    assert_eq!(nodes.peers_programmed(0, network), 2, "its endpoint is no peer any more");
+    for _ in 0..6 {
+        for host in 0..3 {
+            nodes.attach(host, network);
+        }
+        nodes.run(seconds(25));
+    }
+    let bound: usize = (0..3).map(|host| nodes.endpoints(host).len()).sum();
+    assert_eq!(bound, 13, "a /28 less network, broadcast and gateway");
+    return_of_3(&mut nodes);
+    nodes.quiet(seconds(30));
+}
+
+#[test]
+fn a_network_that_only_a_forgotten_host_used_can_be_deleted() {
+    let (mut nodes, network) = with_network(17, 4);
+    nodes.attach(3, network);
+    nodes.quiet(seconds(10));
+    nodes.delete(0, network);
+    nodes.run(seconds(20));
+    assert!(!nodes.node(1).db().is_deleted(network), "host 3 uses it");
+    forget_3(&mut nodes, 1);
+    nodes.delete(0, network);
+    nodes.run(seconds(20));
+    assert!(nodes.node(1).db().is_deleted(network));
+    return_of_3(&mut nodes);
+    nodes.quiet(seconds(30));
+}
+
+#[test]
+fn a_forgotten_host_that_returns_hears_it_and_joins_as_a_new_one() {
+    let (mut nodes, network) = with_endpoints(18, 4);
+    let old = nodes.node(3).id();
+    forget_3(&mut nodes, 2);
+    return_of_3(&mut nodes);
+    nodes.join(3, &[1]);
+    nodes.quiet(seconds(30));
+    assert_ne!(nodes.node(3).id(), old);
+    nodes.attach(3, network);
+    nodes.quiet(seconds(30));
+    assert_eq!(nodes.peers_programmed(0, network), 3);
+}
+
 #[test]
 fn a_network_in_use_is_not_deleted_and_a_free_one_leaves_nothing() {
     let (mut nodes, network) = with_endpoints(14, 3);
@@ -252,6 +320,7 @@ const CALM: Knobs = Knobs {
     crashes: Faults::Never,
     splits: Faults::Never,
     leaves: Faults::Never,
+    forgets: Faults::Never,
 };
 
 /// What a count comes to over a few seeds.
@@ -264,13 +333,17 @@ fn each_knob_shows_effect_and_none_without_it() {
     let jitter = Duration::from_millis(40);
     assert!(sum(CALM, |r| r.tally.endpoints) > 10 && sum(CALM, |r| r.tally.networks) > 5);
     type Count = fn(Report) -> u64;
-    let rows: [(&str, Knobs, Count); 6] = [
+    let mortal = Knobs { crashes: Faults::Sometimes, ..CALM };
+    let forgetful = Knobs { forgets: Faults::Sometimes, ..mortal };
+    assert_eq!(sum(mortal, |r| r.tally.forgotten), 0, "nobody is forgotten by itself");
+    let rows: [(&str, Knobs, Count); 7] = [
         ("loss", Knobs { loss: 0.3, ..CALM }, |r| r.tally.lost),
         ("duplicate", Knobs { duplicate: 0.2, ..CALM }, |r| r.tally.duplicated),
         ("jitter", Knobs { jitter, ..CALM }, |r| r.tally.overtaken),
         ("crashes", Knobs { crashes: Faults::Sometimes, ..CALM }, |r| r.tally.crashes),
         ("splits", Knobs { splits: Faults::Sometimes, ..CALM }, |r| r.tally.cut),
         ("leaves", Knobs { leaves: Faults::Sometimes, ..CALM }, |r| r.tally.left),
+        ("forgets", forgetful, |r| r.tally.forgotten),
     ];
     for (name, knobs, count) in rows {
         assert!(sum(knobs, count) > 0, "{name} shows no effect");

@@ -1,4 +1,4 @@
-//! `weft init`, `token`, `join`, `leave`, `members`, `status`, `doctor`, `ipam`.
+//! `weft init`, `token`, `join`, `leave`, `forget`, `members`, `status`, `doctor`, `ipam`.
 
 use std::path::PathBuf;
 
@@ -110,6 +110,35 @@ pub struct LeaveArgs {
     /// Remove this node's endpoints instead of refusing while there are any
     #[arg(long)]
     pub force: bool,
+}
+
+/// Forgets nodes that are stopped for good.
+///
+/// Say this of a node only when neither it nor its containers will ever run again under its old
+/// state: its host is gone, or its disk is. This node becomes its heir and may hand out the
+/// addresses that it owned, its endpoints leave all tables, and networks that only it used can be
+/// removed. Every other member has to agree, also those that are away; `--force` goes on without
+/// these. A node that is forgotten and starts all the same is told, and joins again as a new one
+/// without its endpoints.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weft forget node-c
+  weft forget node-c node-d --force       # others are away too, or half of the members are named
+  weft forget 3f9a1c --json")]
+pub struct ForgetArgs {
+    /// How to reach the agent.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+    /// Go on without members that are away, and also where half of the members are named
+    #[arg(long)]
+    pub force: bool,
+    /// Members to forget: names, ids, or prefixes of ids
+    #[arg(required = true, value_name = "NODE")]
+    pub nodes: Vec<String>,
 }
 
 /// Lists the members of the cluster as this node sees them.

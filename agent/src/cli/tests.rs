@@ -78,7 +78,7 @@ fn every_reader_has_json_and_every_client_a_socket() {
 
 #[test]
 fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
-    let rows: [(&str, bool); 67] = [
+    let rows: [(&str, bool); 69] = [
         ("weft agent", true),
         ("weft agent --port 7951 --log-format json --advertise ::1", true),
         ("weft agent --init --join a", false),
@@ -97,6 +97,8 @@ fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
         ("weft join 192.0.2.1:0", false),
         ("weft join --token weft1-abc 192.0.2.1", false),
         ("weft leave --force", true),
+        ("weft forget node-c 3f9a --force --json", true),
+        ("weft forget", false),
         ("weft members --json --socket /s", true),
         ("weft status", true),
         ("weft doctor --json", true),

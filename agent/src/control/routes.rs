@@ -21,6 +21,7 @@ pub(crate) fn open(context: Context) -> Router {
         .route("/cluster/init", post(cluster::init))
         .route("/cluster/join", post(cluster::join))
         .route("/cluster/leave", post(cluster::leave))
+        .route("/cluster/forget", post(cluster::forget))
         .route("/cluster/token", get(cluster::token))
         .route("/members", get(cluster::members))
         .route("/status", get(cluster::status))

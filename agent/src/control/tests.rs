@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentAddresses, AttachmentGc, DetachRequest, EndpointCreate,
-    EndpointJoin, EntryCreate, EntryUpdate, InitRequest, JoinRequest, LeaveRequest, ListFilter,
-    NetworkCreate, SandboxId, Secret, TableValue, WatchLine, WatchQuery,
+    EndpointJoin, EntryCreate, EntryUpdate, ForgetRequest, InitRequest, JoinRequest, LeaveRequest,
+    ListFilter, NetworkCreate, SandboxId, Secret, TableValue, WatchLine, WatchQuery,
 };
 
 use crate::client::{Client, ClientError};
@@ -66,6 +66,7 @@ async fn call_all(client: &Client) -> Vec<ClientError> {
     let filter = ListFilter { name: Some("a b".to_owned()), partial_id: Some("0f".to_owned()) };
     let join =
         JoinRequest { token: Secret::new("weft1-x".to_owned()), seeds: vec![recorder::address()] };
+    let forget = ForgetRequest { nodes: vec!["c".to_owned()], force: true };
     let sandbox = SandboxId::new("s1".to_owned());
     let into = EndpointJoin { netns: "/run/netns/x".to_owned(), ifname: None };
     let value = TableValue::Text("v".to_owned());
@@ -78,6 +79,7 @@ async fn call_all(client: &Client) -> Vec<ClientError> {
         client.init(&InitRequest::default()).await.err(),
         client.join(&join).await.err(),
         client.leave(&LeaveRequest::default()).await.err(),
+        client.forget(&forget).await.err(),
         client.token().await.err(),
         client.members().await.err(),
         client.status().await.err(),
@@ -132,6 +134,7 @@ async fn every_route_reaches_its_operation_with_what_was_asked() {
         "init None",
         "join weft1-x [192.0.2.1:7950]",
         "leave false",
+        "forget [\"c\"] true",
         "token",
         "members",
         "status",
@@ -179,7 +182,7 @@ async fn every_kind_of_error_comes_back_from_every_route_as_it_was() {
         let error = ControlError::new(kind, "network `blue` is full").with_hint("remove some");
         let bench = bench(Mood::Failing(error.clone()), ServerLimits::default());
         let errors = call_all(&bench.client).await;
-        assert_eq!(errors.len(), 40);
+        assert_eq!(errors.len(), 41);
         for found in errors {
             let ClientError::Refused(found) = found else { panic!("{found:?}") };
             assert_eq!(found, error);

@@ -8,9 +8,9 @@ use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, ControlError, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
-    InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource, NetworkCreate,
-    NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse, WatchLine,
-    WatchQuery,
+    ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
+    NetworkCreate, NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse,
+    WatchLine, WatchQuery,
 };
 
 use super::Controller;
@@ -49,6 +49,10 @@ impl ControlApi for Api {
 
     async fn leave(&self, request: LeaveRequest) -> Answer<()> {
         self.run(|c| async move { c.leave_cluster(request).await }).await
+    }
+
+    async fn forget(&self, request: ForgetRequest) -> Answer<Vec<MemberResource>> {
+        self.run(|c| async move { c.forget_members(request).await }).await
     }
 
     async fn token(&self) -> Answer<TokenResponse> {

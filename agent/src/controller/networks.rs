@@ -148,9 +148,9 @@ impl Controller {
                 self.return_blocks(draft.blocks).await?;
                 Err(self.claim_error(error).await)
             }
-            Outcome::Deleted(id) => Err(ControlError::internal(format!(
-                "the claim of a definition ended as a deletion of {id}"
-            ))),
+            Outcome::Deleted(_) | Outcome::Forgotten(_) => {
+                Err(ControlError::internal("the claim of a definition ended as another one"))
+            }
         }
     }
 
@@ -346,8 +346,8 @@ impl Controller {
                 Ok(())
             }
             Outcome::Refused(error) => Err(self.claim_error(error).await),
-            Outcome::Defined(_) | Outcome::Joined(_) => {
-                Err(ControlError::internal("the claim of a deletion ended as a definition"))
+            Outcome::Defined(_) | Outcome::Joined(_) | Outcome::Forgotten(_) => {
+                Err(ControlError::internal("the claim of a deletion ended as another one"))
             }
         }
     }
@@ -399,6 +399,11 @@ impl Controller {
             error @ ClaimError::Invalid { .. } => ControlError::invalid(error.to_string()),
             error @ (ClaimError::Contended { .. }
             | ClaimError::IdUsed(_)
+            | ClaimError::Answers { .. }
+            | ClaimError::Half { .. }
+            | ClaimError::NoSuchMember(_)
+            | ClaimError::AlreadyGone { .. }
+            | ClaimError::Named { .. }
             | ClaimError::Full
             | ClaimError::Leaving) => {
                 ControlError::unavailable(error.to_string()).with_hint("try again in a moment")

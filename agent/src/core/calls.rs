@@ -73,10 +73,13 @@ impl Core {
     pub fn claim(&mut self, body: ClaimBody, answer: oneshot::Sender<Outcome>, now: Instant) {
         let Some(node) = &mut self.node else { return };
         // The outcome is an output of the node, so it comes after this entry stands.
-        let id = node.with_db(now, |db| match body {
-            ClaimBody::Define { definition, origins } => db.define(definition, origins, now),
-            ClaimBody::Delete(network) => db.undefine(network, now),
-        });
+        let id = match body {
+            ClaimBody::Define { definition, origins } => {
+                node.with_db(now, |db| db.define(definition, origins, now))
+            }
+            ClaimBody::Delete(network) => node.with_db(now, |db| db.undefine(network, now)),
+            ClaimBody::Forget { victims, reach } => node.forget(victims, reach, now),
+        };
         self.claims.insert(id, answer);
     }
 

@@ -193,7 +193,8 @@ impl Core {
         }
     }
 
-    /// This NodeId was seen with another life: it may not write, allocate or donate any more.
+    /// This NodeId was seen with another life, or was forgotten: it may not write, allocate or
+    /// donate any more.
     pub(super) fn rolled_back(&mut self, reason: RolledBackBy) {
         let Some(identity) = self.identity.clone() else { return };
         let seeds = self.live_members();
@@ -213,13 +214,12 @@ impl Core {
             });
         let text = match renewed {
             Ok(id) => format!(
-                "node {} was rolled back or cloned ({reason:?}): this agent joins again as node \
-                 {id}; the old id stays among the members as failed",
-                identity.node
+                "{}: this agent joins again as node {id}, without the endpoints it had",
+                what_became_of(identity.node, reason)
             ),
             Err(error) => format!(
-                "node {} was rolled back or cloned ({reason:?}) and takes no part any more: {error:#}",
-                identity.node
+                "{}; this agent takes no part any more: {error:#}",
+                what_became_of(identity.node, reason)
             ),
         };
         tracing::error!("{text}");
@@ -271,5 +271,18 @@ impl Core {
     /// Adds durable writes of the controller to this call's commit.
     pub fn persist(&mut self, writes: impl IntoIterator<Item = Write>) {
         self.writes.extend(writes);
+    }
+}
+
+/// Why a NodeId is not used any more, for people.
+fn what_became_of(node: weft_api::NodeId, reason: RolledBackBy) -> String {
+    match reason {
+        RolledBackBy::Boot(_) | RolledBackBy::Record => format!(
+            "node {node} was rolled back or cloned ({reason:?}); the old id stays among the members as \
+             failed until `weft forget`"
+        ),
+        RolledBackBy::Forgotten => {
+            format!("node {node} was forgotten by the other members, who may use its addresses now")
+        }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn of(db: &NetworkDb, ipam: &Ipam) -> BTreeMap<String, u64> {
             dropped,
             joins_refused,
             streams_failed,
+            from_named,
         }
     );
     let sync = named!(

@@ -53,6 +53,18 @@ pub struct LeaveRequest {
     pub force: bool,
 }
 
+/// `POST /cluster/forget`: asserts that nodes are stopped for good. Their addresses go to the node
+/// that is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetRequest {
+    /// Who: names, ids, or prefixes of ids; at least one.
+    pub nodes: Vec<String>,
+    /// Goes on without members that are away, and also where half of the members are named.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// `GET /cluster/token`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenResponse {

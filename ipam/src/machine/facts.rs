@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Ipam, Phase};
+use super::{Ipam, Phase, inherit};
 use crate::allocation::Allocation;
 use crate::error::Error;
 use crate::interval::IntervalMap;
@@ -83,6 +83,10 @@ impl Ipam {
                 gained = true;
             }
         }
+        // What only somebody who was away knew of.
+        if changes.iter().any(|change| self.inherited.contains(&change.after.owner)) {
+            self.take_over(space, now);
+        }
         // A gift or a grant that was under way when the leave began goes on to the heir.
         if gained && matches!(self.phase, Phase::Leaving { .. }) {
             self.hand_over(space, now);
@@ -101,7 +105,13 @@ impl Ipam {
                 other: change.after.owner,
             }));
         }
-        if before.owner == self.node && self.phase != Phase::Stopped {
+        if before.owner != self.node || self.phase == Phase::Stopped {
+            return;
+        }
+        if inherit::is_taken_over(change) {
+            let (first, heir) = (change.low, change.after.owner);
+            self.out.push_back(Output::Alarm(Alarm::TakenOver { space, first, heir }));
+        } else {
             self.phase = Phase::Stopped;
             self.asks.clear();
             self.fail_waiting(|_| true, &Error::RolledBack);

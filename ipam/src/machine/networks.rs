@@ -96,17 +96,18 @@ impl Ipam {
         }
     }
 
-    /// Founds the networks that this node made and no ranges are known of.
+    /// Founds the networks that this node made, or one whose heir it is, and no ranges are known
+    /// of.
     pub(super) fn found_pending(&mut self, now: Instant) {
         let mine: Vec<Definition> =
-            self.definitions.values().filter(|d| d.stamp.node == self.node).cloned().collect();
+            self.definitions.values().filter(|d| self.speaks_for(d.stamp.node)).cloned().collect();
         for definition in mine {
             self.found_network(&definition, now);
         }
     }
 
     fn found_network(&mut self, definition: &Definition, now: Instant) {
-        if definition.stamp.node != self.node {
+        if !self.speaks_for(definition.stamp.node) {
             return;
         }
         for subnet in &definition.subnets {

@@ -32,6 +32,7 @@ impl Ipam {
             pools: BTreeMap::new(),
             definitions: BTreeMap::new(),
             forgotten: BTreeSet::new(),
+            inherited: BTreeSet::new(),
             alive: BTreeSet::new(),
             boot: 0,
             serial: 0,
@@ -118,6 +119,10 @@ impl Ipam {
             Key::Donation(node, id) => {
                 let donation: Donation = codec::decode(value)?;
                 self.donations.entry(node).or_default().insert(id, donation);
+            }
+            Key::Inherited(node) => {
+                codec::decode::<()>(value)?;
+                self.inherited.insert(node);
             }
             Key::Release(space, at) => {
                 let generation = codec::decode(value)?;

@@ -8,7 +8,7 @@ use weft_api::{Definition, NetworkId, NodeId};
 use super::message::{ClaimBody, ClaimId, Message, Refusal, Subject, Verdict};
 use super::record::{self, HeldRecord, Promise};
 use super::view::{Standing, View};
-use super::{Claims, Output, conflict};
+use super::{Claims, Output, conflict, forget};
 
 /// Claims of others held at once. More are refused.
 pub(super) const MAX_HELD: usize = 1024;
@@ -54,6 +54,7 @@ impl Claims {
         }
         let subject = body.subject();
         self.accept(claim, body, now);
+        self.cede(claim, &subject);
         let members = view.live().into_iter().filter(|member| *member != self.node).collect();
         self.send(claim.node, Message::Accepted { claim, round, subject, members });
     }
@@ -69,7 +70,7 @@ impl Claims {
             let skip = claim.node == self.node
                 || self.held.contains_key(&claim)
                 || view.standing(claim.node) == Standing::Gone
-                || is_done(body.subject(), view)
+                || is_done(&body.subject(), view)
                 || conflict::broken_bound(&body).is_some();
             if !skip && self.held.len() < MAX_HELD {
                 self.hold(claim, HeldRecord { promise: Promise::Heard, body }, now);
@@ -81,7 +82,7 @@ impl Claims {
         let Some(held) = self.release(claim) else { return };
         match verdict {
             Verdict::Withdrawn => {}
-            Verdict::InForce if is_done(held.record.body.subject(), view) => {}
+            Verdict::InForce if is_done(&held.record.body.subject(), view) => {}
             Verdict::InForce => self.put_fact(&held.record.body),
         }
     }
@@ -90,7 +91,7 @@ impl Claims {
     pub(super) fn release_done(&mut self, network: NetworkId, view: &dyn View) {
         self.release_where(|_, held| {
             let subject = held.record.body.subject();
-            subject.network() == network && is_done(subject, view)
+            subject.network() == Some(network) && is_done(&subject, view)
         });
     }
 
@@ -156,7 +157,9 @@ impl Claims {
         body: &ClaimBody,
         view: &dyn View,
     ) -> Option<Refusal> {
-        self.fact_against(body, view).or_else(|| self.rival(claim, body)).or_else(|| {
+        let unfit = forget::names(body, claim.node).then_some(Refusal::Invalid);
+        let against = unfit.or_else(|| self.fact_against(body, view));
+        against.or_else(|| self.rival(claim, body)).or_else(|| {
             let room = claim.node == self.node
                 || self.held.contains_key(&claim)
                 || self.held.len() < MAX_HELD;
@@ -172,6 +175,7 @@ impl Claims {
         match body {
             ClaimBody::Define { definition, .. } => objection_to_definition(definition, view),
             ClaimBody::Delete(network) => self.objection_to_delete(*network, view),
+            ClaimBody::Forget { victims, .. } => self.objection_to_forget(victims, view),
         }
     }
 
@@ -193,7 +197,8 @@ impl Claims {
         let own = self.open_claims().chain(self.finished.iter().map(|(id, body)| (*id, body)));
         let held = self.held.iter().map(|(other, held)| (*other, &held.record.body));
         own.chain(held.filter(|(other, _)| !replaces(claim, *other)))
-            .filter(|(other, _)| *other != claim)
+            // Whoever is to be forgotten would be in the way for ever.
+            .filter(|(other, _)| *other != claim && !forget::names(body, other.node))
             .find(|(_, other)| conflict::rivals(body, other))
             .map(|(claim, body)| Refusal::Pending { claim, body: body.clone() })
     }
@@ -226,7 +231,7 @@ impl Claims {
         self.held.insert(claim, Held { record, inquire_at: now + backoff, backoff });
     }
 
-    fn release_where(&mut self, wanted: impl Fn(&ClaimId, &Held) -> bool) {
+    pub(super) fn release_where(&mut self, wanted: impl Fn(&ClaimId, &Held) -> bool) {
         let claims: Vec<ClaimId> =
             self.held.iter().filter(|(id, held)| wanted(id, held)).map(|(id, _)| *id).collect();
         for claim in claims {
@@ -234,7 +239,7 @@ impl Claims {
         }
     }
 
-    fn release(&mut self, claim: ClaimId) -> Option<Held> {
+    pub(super) fn release(&mut self, claim: ClaimId) -> Option<Held> {
         let held = self.held.remove(&claim)?;
         self.outputs.push_back(Output::Persist(record::remove_held(claim)));
         self.unbar(&held.record.body);
@@ -243,10 +248,11 @@ impl Claims {
 }
 
 /// Tells whether the fact that a claim is for is known here.
-pub(super) fn is_done(subject: Subject, view: &dyn View) -> bool {
+pub(super) fn is_done(subject: &Subject, view: &dyn View) -> bool {
     match subject {
-        Subject::Definition(network) => view.is_defined(network) || view.is_deleted(network),
-        Subject::Delete(network) => view.is_deleted(network),
+        Subject::Definition(network) => view.is_defined(*network) || view.is_deleted(*network),
+        Subject::Delete(network) => view.is_deleted(*network),
+        Subject::Forget(victims) => victims.iter().all(|v| view.standing(*v) == Standing::Gone),
     }
 }
 

@@ -8,6 +8,7 @@ use weft_api::{Definition, NetworkId, NodeId, Stamp};
 
 use super::acceptor::is_done;
 use super::conflict::{self, Clash};
+use super::forget::{self, Ceded};
 use super::message::{ClaimBody, ClaimId, Message, Origin, Refusal, Subject, Verdict};
 use super::outcome::{ClaimError, Outcome};
 use super::record;
@@ -44,13 +45,16 @@ pub(super) struct Proposed {
     asked: BTreeSet<NodeId>,
     /// Who accepted, in which round, and whom it held alive then.
     accepted: BTreeMap<NodeId, (u32, Vec<NodeId>)>,
+    /// What acceptors of a forget told of who owns what.
+    ceded: BTreeMap<NodeId, Ceded>,
 }
 
 impl Proposed {
     /// The members that must accept: those live here, and those live in an acceptor's eyes. A
-    /// member declared failed here counts only on the word of an acceptor who can still be asked.
-    fn required(&self, node: NodeId, view: &dyn View) -> BTreeSet<NodeId> {
-        let mut required: BTreeSet<NodeId> = view.live().into_iter().collect();
+    /// member declared failed here counts only on the word of an acceptor who can still be asked,
+    /// or where the claim needs everyone.
+    fn required(&self, node: NodeId, body: &ClaimBody, view: &dyn View) -> BTreeSet<NodeId> {
+        let mut required: BTreeSet<NodeId> = forget::asked(body, view).into_iter().collect();
         for (acceptor, (_, members)) in &self.accepted {
             let heard = view.standing(*acceptor) == Standing::Live;
             required.extend(members.iter().filter(|member| match view.standing(**member) {
@@ -59,14 +63,24 @@ impl Proposed {
                 Standing::Gone => false,
             }));
         }
-        required.remove(&node);
+        required.retain(|member| *member != node && !forget::names(body, *member));
         required
     }
 
-    fn unanswered(&self, node: NodeId, view: &dyn View) -> BTreeSet<NodeId> {
-        let mut required = self.required(node, view);
-        required.retain(|member| !self.accepted.contains_key(member));
+    fn unanswered(&self, node: NodeId, body: &ClaimBody, view: &dyn View) -> BTreeSet<NodeId> {
+        let mut required = self.required(node, body, view);
+        required.retain(|member| !self.has_answered(*member, body));
         required
+    }
+
+    fn has_answered(&self, member: NodeId, body: &ClaimBody) -> bool {
+        let accepted = self.accepted.contains_key(&member);
+        match body {
+            ClaimBody::Define { .. } | ClaimBody::Delete(_) => accepted,
+            ClaimBody::Forget { .. } => {
+                accepted && self.ceded.get(&member).is_some_and(Ceded::is_whole)
+            }
+        }
     }
 
     /// Acceptors to ask again, because they hold somebody alive who is declared failed here.
@@ -108,6 +122,7 @@ impl Claims {
             }
             ClaimBody::Delete(id) if view.is_defined(*id) && !view.is_deleted(*id) => None,
             ClaimBody::Delete(id) => Some(ClaimError::NoSuchNetwork(*id)),
+            ClaimBody::Forget { victims, reach } => self.hindrance_to_forget(victims, *reach, view),
         }
     }
 
@@ -118,13 +133,17 @@ impl Claims {
                 let in_force = view.definitions().map(|other| other.stamp.lamport);
                 let held = self.held.values().filter_map(|held| match &held.record.body {
                     ClaimBody::Define { definition, .. } => Some(definition.stamp.lamport),
-                    ClaimBody::Delete(_) => None,
+                    ClaimBody::Delete(_) | ClaimBody::Forget { .. } => None,
                 });
-                let seen = in_force.chain(held).max().unwrap_or(0);
+                let seen = in_force.chain(held).map(forget::in_time).max().unwrap_or(0);
                 self.meta.lamport = self.meta.lamport.max(seen).saturating_add(1);
                 definition.stamp = Stamp { lamport: self.meta.lamport, node: self.node };
             }
             ClaimBody::Delete(_) => {}
+            ClaimBody::Forget { victims, .. } => {
+                victims.sort_unstable();
+                victims.dedup();
+            }
         }
         body
     }
@@ -148,6 +167,7 @@ impl Claims {
             backoff: self.timing.retransmit,
             asked: BTreeSet::new(),
             accepted: BTreeMap::new(),
+            ceded: BTreeMap::new(),
         };
         if let Some(own) = self.own.get_mut(&ticket) {
             own.phase = Phase::Proposed(proposed);
@@ -159,7 +179,7 @@ impl Claims {
     fn advance(&mut self, ticket: u64, view: &dyn View, now: Instant) {
         let node = self.node;
         let Some((body, proposed)) = self.attempt(ticket) else { return };
-        let missing = proposed.unanswered(node, view);
+        let missing = proposed.unanswered(node, body, view);
         let fresh: Vec<NodeId> = missing.difference(&proposed.asked).copied().collect();
         proposed.asked.extend(&fresh);
         let (claim, round) = (ClaimId { node, number: proposed.number }, proposed.round);
@@ -182,6 +202,7 @@ impl Claims {
         let outcome = match body {
             ClaimBody::Define { definition, .. } => Outcome::Defined(definition),
             ClaimBody::Delete(network) => Outcome::Deleted(network),
+            ClaimBody::Forget { victims, .. } => Outcome::Forgotten(victims),
         };
         self.decide(ticket, outcome);
     }
@@ -203,6 +224,22 @@ impl Claims {
             if newest {
                 proposed.accepted.insert(from, (round, members));
             }
+        }
+        self.advance(ticket, view, now);
+    }
+
+    /// Takes note of one part of what an acceptor knows; its facts are joined already.
+    pub(super) fn on_ceded(
+        &mut self,
+        from: NodeId,
+        claim: ClaimId,
+        (answer, part, parts): (u64, u32, u32),
+        view: &dyn View,
+        now: Instant,
+    ) {
+        let Some(ticket) = self.ticket(claim) else { return };
+        if let Some((_, proposed)) = self.attempt(ticket) {
+            proposed.ceded.entry(from).or_default().take(answer, part, parts);
         }
         self.advance(ticket, view, now);
     }
@@ -230,7 +267,7 @@ impl Claims {
         if self.ticket(claim).is_some() {
             return;
         }
-        let is_done = is_done(subject, view) || self.finished.contains_key(&claim);
+        let is_done = is_done(&subject, view) || self.finished.contains_key(&claim);
         let verdict = if is_done { Verdict::InForce } else { Verdict::Withdrawn };
         self.send(to, Message::Settled { claim, verdict });
     }
@@ -248,7 +285,7 @@ impl Claims {
                 }
                 against(definition, origins, other)
             }
-            (ClaimBody::Delete(_), Refusal::InForce(other)) => {
+            (ClaimBody::Delete(_) | ClaimBody::Forget { .. }, Refusal::InForce(other)) => {
                 self.rest(ticket, (other.stamp.node, other.name), 1, now);
                 return;
             }
@@ -270,6 +307,10 @@ impl Claims {
             (ClaimBody::Delete(network), Refusal::Invalid) => {
                 Outcome::Refused(ClaimError::NoSuchNetwork(*network))
             }
+            (_, Refusal::Answers(nodes)) => Outcome::Refused(ClaimError::Answers { nodes }),
+            (body, refusal @ (Refusal::Gone | Refusal::Invalid | Refusal::Deleted)) => {
+                Outcome::Refused(forget::refused(body, &refusal))
+            }
         };
         self.own.remove(&ticket);
         self.adopt(&outcome, view);
@@ -286,6 +327,7 @@ impl Claims {
             Outcome::Joined(_)
             | Outcome::Deleted(_)
             | Outcome::Defined(_)
+            | Outcome::Forgotten(_)
             | Outcome::Refused(_) => {}
         }
     }
@@ -354,20 +396,22 @@ impl Claims {
         let node = self.node;
         let longest = self.timing.retransmit * 2;
         let Some((body, proposed)) = self.attempt(ticket) else { return };
+        let body = body.clone();
         proposed.round = proposed.round.saturating_add(1);
         proposed.backoff = (proposed.backoff * 2).min(longest);
         proposed.resend_at = now + proposed.backoff;
-        let mut again = proposed.unanswered(node, view);
+        let mut again = proposed.unanswered(node, &body, view);
         again.extend(proposed.outdated(&again, view));
         proposed.asked.extend(&again);
         let claim = ClaimId { node, number: proposed.number };
-        let message = Message::Propose { claim, round: proposed.round, body: body.clone() };
+        let message = Message::Propose { claim, round: proposed.round, body };
         self.send_all(again, &message);
     }
 
     fn expire(&mut self, ticket: u64, view: &dyn View) {
         let node = self.node;
-        let missing = self.attempt(ticket).map(|(_, proposed)| proposed.unanswered(node, view));
+        let missing =
+            self.attempt(ticket).map(|(body, proposed)| proposed.unanswered(node, body, view));
         self.withdraw(ticket);
         let Some(own) = self.own.remove(&ticket) else { return };
         let error = match (missing, own.phase) {
@@ -442,7 +486,8 @@ fn against(mine: &Definition, origins: &[Origin], other: Definition) -> Outcome 
 }
 
 fn in_use(body: &ClaimBody, mut nodes: Vec<NodeId>, view: &dyn View) -> ClaimError {
-    let network: NetworkId = body.subject().network();
+    // Only a claim to delete is refused so; a member that says it of another is at fault.
+    let network = body.subject().network().unwrap_or(NetworkId::from_bytes([0; 16]));
     nodes.extend(view.attached(network));
     nodes.sort_unstable();
     nodes.dedup();
@@ -460,9 +505,10 @@ fn outranks((mine, ticket): (&ClaimBody, u64), (other, number): (&ClaimBody, u64
             ClaimBody::Define { definition: mine, .. },
             ClaimBody::Define { definition: other, .. },
         ) => (mine.stamp, mine.id) < (other.stamp, other.id),
-        (ClaimBody::Delete(_), ClaimBody::Delete(_))
-        | (ClaimBody::Define { .. }, ClaimBody::Delete(_))
-        | (ClaimBody::Delete(_), ClaimBody::Define { .. }) => ticket < number,
+        (ClaimBody::Delete(_) | ClaimBody::Forget { .. }, _)
+        | (ClaimBody::Define { .. }, ClaimBody::Delete(_) | ClaimBody::Forget { .. }) => {
+            ticket < number
+        }
     }
 }
 
@@ -470,5 +516,9 @@ fn name(body: &ClaimBody) -> String {
     match body {
         ClaimBody::Define { definition, .. } => definition.name.clone(),
         ClaimBody::Delete(network) => network.to_string(),
+        ClaimBody::Forget { victims, .. } => {
+            let names: Vec<String> = victims.iter().map(NodeId::short).collect();
+            names.join(", ")
+        }
     }
 }

@@ -11,6 +11,8 @@ use crate::wire::codec;
 const GLOBAL_IPAM: &str = "weft";
 
 const MAX_NAME: usize = 128;
+/// Nodes that one claim forgets, at most.
+pub(super) const MAX_VICTIMS: usize = 256;
 const MAX_SUBNETS: usize = 64;
 const MAX_ENCODED: usize = 16 * 1024;
 
@@ -47,8 +49,12 @@ pub(super) fn rivals(a: &ClaimBody, b: &ClaimBody) -> bool {
             clash(a, b).is_some()
         }
         (ClaimBody::Delete(a), ClaimBody::Delete(b)) => a == b,
-        (ClaimBody::Define { .. }, ClaimBody::Delete(_))
-        | (ClaimBody::Delete(_), ClaimBody::Define { .. }) => false,
+        (ClaimBody::Forget { victims: a, .. }, ClaimBody::Forget { victims: b, .. }) => {
+            a.iter().any(|victim| b.contains(victim))
+        }
+        (ClaimBody::Define { .. } | ClaimBody::Forget { .. }, ClaimBody::Delete(_))
+        | (ClaimBody::Delete(_) | ClaimBody::Forget { .. }, ClaimBody::Define { .. })
+        | (ClaimBody::Delete(_) | ClaimBody::Define { .. }, ClaimBody::Forget { .. }) => false,
     }
 }
 
@@ -89,6 +95,13 @@ pub(super) fn broken_bound(body: &ClaimBody) -> Option<&'static str> {
         }
         ClaimBody::Define { .. } => Some("it says of no more than its subnets who chose them"),
         ClaimBody::Delete(_) => None,
+        ClaimBody::Forget { victims, .. } if !(1..=MAX_VICTIMS).contains(&victims.len()) => {
+            Some("it names 1 to 256 nodes")
+        }
+        ClaimBody::Forget { victims, .. } => victims
+            .windows(2)
+            .any(|pair| pair[0] >= pair[1])
+            .then_some("it names each node once, in order"),
     }
 }
 

@@ -96,6 +96,11 @@ impl Definitions {
         self.defined.values().filter(|definition| !self.is_deleted(definition.id))
     }
 
+    /// Lists the networks that were in force once and are deleted.
+    pub(crate) fn deleted(&self) -> impl Iterator<Item = &Definition> {
+        self.defined.values().filter(|definition| self.is_deleted(definition.id))
+    }
+
     /// Finds a network in force and not deleted.
     pub(crate) fn get(&self, id: NetworkId) -> Option<&Definition> {
         self.defined.get(&id).filter(|_| !self.is_deleted(id))

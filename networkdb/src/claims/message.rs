@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use weft_api::{Definition, NetworkId, NodeId};
 
+use crate::sync::message::WireFact;
+
 /// Names one attempt of one claim; never used twice, because the number is fsynced with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClaimId {
@@ -42,6 +44,23 @@ pub enum ClaimBody {
     },
     /// That a network be gone for ever.
     Delete(NetworkId),
+    /// That members are gone for ever, stopped for good.
+    Forget {
+        /// Who; ascending, each once. Put in order when the claim is submitted.
+        victims: Vec<NodeId>,
+        /// Who must accept it.
+        reach: Reach,
+    },
+}
+
+/// Who must accept that members be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// Every member that is neither forgotten nor named, failed ones included: then nobody else can
+    /// hold what the named gave away.
+    Everyone,
+    /// Those who are not declared failed. What an absent one got from the named is not known.
+    Present,
 }
 
 impl ClaimBody {
@@ -49,21 +68,25 @@ impl ClaimBody {
         match self {
             Self::Define { definition, .. } => Subject::Definition(definition.id),
             Self::Delete(id) => Subject::Delete(*id),
+            Self::Forget { victims, .. } => Subject::Forget(victims.clone()),
         }
     }
 }
 
-/// What a claim is about, in short. Forget and key rotation will follow these two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What a claim is about, in short. Key rotation will follow these.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Subject {
     Definition(NetworkId),
     Delete(NetworkId),
+    /// All of them: a claim that some of these are gone for ever is another one.
+    Forget(Vec<NodeId>),
 }
 
 impl Subject {
-    pub(crate) fn network(self) -> NetworkId {
+    pub(crate) fn network(&self) -> Option<NetworkId> {
         match self {
-            Self::Definition(network) | Self::Delete(network) => network,
+            Self::Definition(network) | Self::Delete(network) => Some(*network),
+            Self::Forget(_) => None,
         }
     }
 }
@@ -82,8 +105,12 @@ pub(crate) enum Refusal {
     InUse(Vec<NodeId>),
     /// The member holds as many claims as it may.
     Full,
-    /// The definition breaks a bound.
+    /// The definition breaks a bound, or the claimant is among those whom it would forget.
     Invalid,
+    /// These, who are to be forgotten, answer the member or are the member.
+    Answers(Vec<NodeId>),
+    /// All who are to be forgotten are gone for good already.
+    Gone,
 }
 
 /// How a claim ended, as its claimant tells it.
@@ -108,4 +135,7 @@ pub(crate) enum Message {
     Settled { claim: ClaimId, verdict: Verdict },
     /// Member to joiner: the claims it holds.
     Pending { claims: Vec<(ClaimId, ClaimBody)> },
+    /// Acceptor to the claimant of a forget: what it knows of who owns what, from after the
+    /// acceptance. In parts that only together count; `answer` tells those of two answers apart.
+    Ceded { claim: ClaimId, answer: u64, part: u32, parts: u32, facts: Vec<WireFact> },
 }

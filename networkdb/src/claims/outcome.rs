@@ -12,6 +12,8 @@ pub enum Outcome {
     Joined(Definition),
     /// The network is deleted, in the whole cluster.
     Deleted(NetworkId),
+    /// These members are forgotten, in the whole cluster, and this node is their heir.
+    Forgotten(Vec<NodeId>),
     /// Nothing changed.
     Refused(ClaimError),
 }
@@ -74,6 +76,37 @@ pub enum ClaimError {
         name: String,
         /// Which bound.
         what: &'static str,
+    },
+    /// Who is to be forgotten answers. The caller's to solve: a node that runs leaves by itself.
+    #[error("{} still answers", list(.nodes))]
+    Answers {
+        /// Who answers.
+        nodes: Vec<NodeId>,
+    },
+    /// Half of the members or more are to be forgotten, and the caller does not force that.
+    #[error("{named} of {members} members are named: the others could do the same")]
+    Half {
+        /// How many are named.
+        named: usize,
+        /// How many members there are, named ones included.
+        members: usize,
+    },
+    /// The node was never a member.
+    #[error("node {0} is not a member")]
+    NoSuchMember(NodeId),
+    /// All nodes named left or were forgotten before.
+    #[error("{} left or was forgotten before", list(.nodes))]
+    AlreadyGone {
+        /// Who was named.
+        nodes: Vec<NodeId>,
+    },
+    /// None or too many nodes are named at once.
+    #[error("{named} nodes are named; 1 to {bound} may be")]
+    Named {
+        /// How many are.
+        named: usize,
+        /// How many may be.
+        bound: usize,
     },
     /// Too many claims are under way, here or on a member.
     #[error("too many claims are under way")]

@@ -9,6 +9,7 @@ mod cluster;
 mod crashes;
 mod definitions;
 mod deletes;
+mod forgets;
 mod messages;
 mod property;
 mod splits;
@@ -60,7 +61,9 @@ fn outcome(cluster: &Cluster, n: u8, claim: ClaimId) -> &Outcome {
 fn got(cluster: &Cluster, n: u8, claim: ClaimId) -> NetworkId {
     match outcome(cluster, n, claim) {
         Outcome::Defined(definition) | Outcome::Joined(definition) => definition.id,
-        other @ (Outcome::Deleted(_) | Outcome::Refused(_)) => panic!("{other:?}"),
+        other @ (Outcome::Deleted(_) | Outcome::Forgotten(_) | Outcome::Refused(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 

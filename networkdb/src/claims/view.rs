@@ -34,6 +34,9 @@ pub(crate) trait View {
     /// A member known from disk and not yet heard of since the start counts as live.
     fn live(&self) -> Vec<NodeId>;
 
+    /// Lists the members that are not gone for good, failed ones and this node included.
+    fn members(&self) -> Vec<NodeId>;
+
     /// Tells how `node` stands.
     fn standing(&self, node: NodeId) -> Standing;
 

@@ -125,6 +125,10 @@ impl NetworkDb {
         if self.membership.roster().is_gone(from) && !leaving {
             return;
         }
+        if self.refuses(from, &message) {
+            self.counters.from_named += 1;
+            return;
+        }
         match message {
             Message::Membership(bytes) => {
                 if self.membership.handle_packet(from, &bytes, now).is_err() {
@@ -134,6 +138,7 @@ impl NetworkDb {
             Message::Join(message) => self.on_join_message(from, message, now),
             Message::Sync(message) => self.sync.handle_message(from, message, now),
             Message::Claims(message) => {
+                let message = self.take_ceded(message, now);
                 let Self { claims, membership, sync, definitions, in_use, .. } = self;
                 let view = parts::PartsView { membership, sync, definitions, in_use };
                 claims.handle_message(from, message, &view, now);

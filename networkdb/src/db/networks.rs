@@ -24,7 +24,7 @@ impl NetworkDb {
         self.submit(ClaimBody::Delete(network), now)
     }
 
-    fn submit(&mut self, body: ClaimBody, now: Instant) -> ClaimId {
+    pub(super) fn submit(&mut self, body: ClaimBody, now: Instant) -> ClaimId {
         let Self { claims, membership, sync, definitions, in_use, .. } = self;
         let view = parts::PartsView { membership, sync, definitions, in_use };
         let id = claims.submit(body, &view, now);

@@ -35,6 +35,11 @@ impl View for PartsView<'_> {
         live.into_iter().collect()
     }
 
+    fn members(&self) -> Vec<NodeId> {
+        let roster = self.membership.roster();
+        roster.iter().map(|member| member.id).filter(|node| !roster.is_gone(*node)).collect()
+    }
+
     fn standing(&self, node: NodeId) -> Standing {
         if self.membership.roster().is_unheard(node) {
             return Standing::Live;
@@ -207,8 +212,10 @@ impl NetworkDb {
         let node = NodeId::from_bytes(id);
         if node != self.config.node {
             self.membership.on_gone(node, gone, now);
+        } else if gone == Gone::Forgotten {
+            self.roll_back(RolledBackBy::Forgotten);
         } else if self.leave == Leave::None {
-            // An earlier life left, or others forgot this node: it is a member no more.
+            // An earlier life left: this node is a member no more.
             self.leave = Leave::Done;
             self.outputs.push_back(Output::LeftCluster);
         }
@@ -220,6 +227,7 @@ impl NetworkDb {
             claims::Output::Send { to, message } => {
                 self.post(to, &Message::Claims(message), Carrier::Datagram, now);
             }
+            claims::Output::Cede { to, claim, answer } => self.cede(to, claim, answer, now),
             claims::Output::PutFact { kind, subject, value } => {
                 // Claims write facts that their own joins made, so they are never refused; a
                 // bound that is met is reported by the facts themselves.
@@ -233,7 +241,8 @@ impl NetworkDb {
         }
     }
 
-    /// This disk was rolled back or cloned: nothing is written under this NodeId any more.
+    /// This disk was rolled back or cloned, or this node was forgotten: nothing is written under
+    /// this NodeId any more.
     pub(super) fn roll_back(&mut self, reason: RolledBackBy) {
         if !self.rolled_back {
             self.rolled_back = true;

@@ -237,6 +237,9 @@ impl NetworkDb {
         match refusal {
             JoinRefusal::RolledBack(boot) => self.roll_back(RolledBackBy::Boot(boot)),
             JoinRefusal::Unreachable(reason) => return self.on_lost(target, &reason, now),
+            JoinRefusal::Forgotten(_) if self.join == Joining::Idle => {
+                self.roll_back(RolledBackBy::Forgotten);
+            }
             JoinRefusal::Left(_)
             | JoinRefusal::Forgotten(_)
             | JoinRefusal::ForeignCluster
@@ -246,7 +249,7 @@ impl NetworkDb {
         if self.join == Joining::Idle {
             // A member that does not let us in any more is asked again: an operator may put it
             // right, and the caller hears of each refusal that is for good.
-            if matches!(refusal, JoinRefusal::Left(_) | JoinRefusal::Forgotten(_)) {
+            if matches!(refusal, JoinRefusal::Left(_)) {
                 self.outputs.push_back(Output::JoinFailed { reason: refusal });
             }
             return self.on_unreachable(target, now);

@@ -8,7 +8,7 @@ use weft_api::{Boot, ClusterId, Definition, NetworkId, NodeId, Stamp, Subnet, Vn
 
 use super::*;
 use crate::FactKind;
-use crate::claims::{ClaimBody, ClaimId, Origin};
+use crate::claims::{ClaimBody, ClaimId, Origin, Reach};
 use crate::membership::identity::{Identity, Record, Standing};
 use crate::output::JoinRefusal;
 use crate::sync::message::{Delta, DeltaKind, Pushed, Relay, Rest, WireFact, Wish};
@@ -153,7 +153,22 @@ fn claims_messages() -> Vec<claims::Message> {
         Refusal::Invalid,
     ];
     all.extend(refusals.map(|refusal| Message::Refused { claim, refusal }));
+    all.extend(forget_messages(claim));
     all
+}
+
+fn forget_messages(claim: ClaimId) -> Vec<claims::Message> {
+    use claims::{Message, Refusal, Subject};
+    let forget = |reach| ClaimBody::Forget { victims: vec![NODE, OTHER], reach };
+    let subject = Subject::Forget(vec![NODE, OTHER]);
+    vec![
+        Message::Propose { claim, round: 1, body: forget(Reach::Everyone) },
+        Message::Propose { claim, round: 1, body: forget(Reach::Present) },
+        Message::Accepted { claim, round: 1, subject, members: vec![OTHER] },
+        Message::Refused { claim, refusal: Refusal::Answers(vec![NODE]) },
+        Message::Refused { claim, refusal: Refusal::Gone },
+        Message::Ceded { claim, answer: u64::MAX, part: 0, parts: 2, facts: vec![fact()] },
+    ]
 }
 
 /// At least one of each variant. The order is that of the fixture's lines.

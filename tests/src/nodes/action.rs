@@ -3,6 +3,7 @@
 use ipnetwork::IpNetwork;
 use weft_api::{EndpointId, NetworkId};
 use weft_ipam::{BlockPool, BlockWant, ClusterPools};
+use weft_networkdb::Reach;
 
 use super::Nodes;
 use super::host::Endpoint;
@@ -57,6 +58,20 @@ impl Nodes {
         }
         let now = self.now;
         self.process_mut(host).node.with_ipam(now, |ipam| ipam.leave(now));
+        self.drain(host);
+    }
+
+    /// `weft forget`: of hosts whose agents will not run again.
+    pub fn forget(&mut self, host: usize, victims: &[usize], reach: Reach) {
+        self.note(format!("forget {victims:?} on {host} {reach:?}"));
+        let ids = victims.iter().filter_map(|victim| self.hosts[*victim].id()).collect();
+        let now = self.now;
+        let process = self.process_mut(host);
+        if !process.node.ipam().knows_owners() {
+            return self.note(format!("host {host} has not heard yet who owns what"));
+        }
+        let claim = process.node.forget(ids, reach, now);
+        process.claims.insert(claim, Job::Forget { victims: victims.to_vec() });
         self.drain(host);
     }
 

@@ -100,7 +100,10 @@ impl Nodes {
             for holding in node.ipam().holdings() {
                 *owned.entry(holding.space).or_default() += holding.owned;
                 let state = node.db().member(holding.owner).map(|member| member.state);
-                let gone = matches!(state, None | Some(MemberState::Left | MemberState::Forgotten));
+                ensure(state != Some(MemberState::Forgotten), || {
+                    format!("{:?} still belongs to {}, forgotten", holding.space, holding.owner)
+                })?;
+                let gone = matches!(state, None | Some(MemberState::Left));
                 // A VNI that was ever taken stays behind: nobody may take it again.
                 let may_stay = holding.space == Space::Vni || !self.left_orderly;
                 ensure(!gone || may_stay, || {

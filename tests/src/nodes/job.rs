@@ -23,6 +23,8 @@ pub(super) enum Job {
     Define { blocks: Vec<Block> },
     /// A delete waits for its claim.
     Delete,
+    /// Hosts are to be forgotten.
+    Forget { victims: Vec<usize> },
     /// An attach waits for its address.
     Address { network: NetworkId, pool: IpNetwork, endpoint: EndpointId },
 }
@@ -62,7 +64,7 @@ impl Nodes {
             (Job::Address { network, .. }, Err(_)) => self.stop_using(host, network),
             (Job::Vni { .. }, Err(_)) => {}
             (job, Ok(granted)) => self.fail(&format!("{job:?} is granted {granted:?}")),
-            (job @ (Job::Define { .. } | Job::Delete), Err(_)) => {
+            (job @ (Job::Define { .. } | Job::Delete | Job::Forget { .. }), Err(_)) => {
                 self.fail(&format!("{job:?} has a ticket"));
             }
         }
@@ -87,6 +89,15 @@ impl Nodes {
             (Job::Delete, Outcome::Deleted(_)) => {}
             (Job::Delete, Outcome::Refused(error)) => {
                 self.note(format!("host {host}: delete refused: {error}"));
+            }
+            (Job::Forget { victims }, Outcome::Forgotten(_)) => {
+                self.note(format!("host {host} is the heir of {victims:?}"));
+                for victim in victims {
+                    self.ledger.forget(self.hosts[victim].inventory());
+                }
+            }
+            (Job::Forget { .. }, Outcome::Refused(error)) => {
+                self.note(format!("host {host}: forget refused: {error}"));
             }
             (job, outcome) => self.fail(&format!("{job:?} ended as {outcome:?}")),
         }

@@ -30,6 +30,8 @@ pub struct Tally {
     pub cut: u64,
     /// Nodes that left.
     pub left: u64,
+    /// Nodes that were forgotten.
+    pub forgotten: u64,
     /// Events carried out.
     pub events: u64,
 }
@@ -52,7 +54,7 @@ impl Ledger {
             serde_json::from_slice(value).expect("written by this simulator")
         };
         if let Some(gone) = undo.value.as_deref().map(read) {
-            self.bound.remove(&(gone.network, gone.address.ip()));
+            self.unbind(&gone);
         }
         if let Some(new) = write.value.as_deref().map(read) {
             self.tally.endpoints += 1;
@@ -64,6 +66,20 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Takes note of a host that is forgotten: its endpoints run no more, and if they do others may
+    /// have their addresses.
+    pub(super) fn forget(&mut self, endpoints: impl Iterator<Item = Endpoint>) {
+        self.tally.forgotten += 1;
+        endpoints.for_each(|endpoint| self.unbind(&endpoint));
+    }
+
+    fn unbind(&mut self, gone: &Endpoint) {
+        let key = (gone.network, gone.address.ip());
+        if self.bound.get(&key) == Some(&gone.id) {
+            self.bound.remove(&key);
+        }
     }
 
     /// Takes note of a network in force: no VNI belongs to two, ever.

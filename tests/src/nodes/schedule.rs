@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_api::NetworkId;
+use weft_networkdb::Reach;
 
 use super::{Crash, Nodes, Tally};
 
@@ -35,6 +36,8 @@ pub struct Knobs {
     pub splits: Faults,
     /// Whether nodes leave.
     pub leaves: Faults,
+    /// Whether crashed nodes are forgotten; some return all the same.
+    pub forgets: Faults,
 }
 
 /// Whether a kind of fault happens.
@@ -56,6 +59,7 @@ impl Default for Knobs {
             crashes: Faults::Sometimes,
             splits: Faults::Sometimes,
             leaves: Faults::Sometimes,
+            forgets: Faults::Sometimes,
         }
     }
 }
@@ -152,6 +156,7 @@ impl Turn<'_> {
             75..85 => self.crash_or_restart(),
             85..94 => self.cut_or_heal(),
             94..97 => self.leave(),
+            97..99 => self.forget(),
             _ => self.attach(),
         }
     }
@@ -244,6 +249,17 @@ impl Turn<'_> {
         let side: Vec<bool> = all.iter().map(|_| self.rng.random_bool(0.5)).collect();
         let (one, other): (Vec<usize>, Vec<usize>) = all.iter().partition(|host| side[**host]);
         self.nodes.split(&one, &other);
+    }
+
+    /// Whoever is down is said to be so for good; half of the hosts at once is not believed.
+    fn forget(&mut self) {
+        if self.knobs.forgets == Faults::Never {
+            return;
+        }
+        let down = (0..self.nodes.len()).filter(|host| self.nodes.is_down(*host));
+        let down: Vec<usize> = down.collect();
+        let Some(host) = self.member().filter(|_| !down.is_empty()) else { return };
+        self.nodes.forget(host, &down, Reach::Everyone);
     }
 
     fn leave(&mut self) {

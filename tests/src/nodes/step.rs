@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use weft_agent::node::Output;
 use weft_api::Write;
-use weft_networkdb::{StreamId, StreamInput};
+use weft_networkdb::{RolledBackBy, StreamId, StreamInput};
 use weft_overlay::Knowledge;
 
 use super::crash::{Doom, RECONCILE};
@@ -191,6 +191,10 @@ impl Nodes {
                 let life = self.hosts[host].life;
                 let at = self.now + TABLES_SETTLE;
                 self.schedule(at, Event::TablesSettled { host, life });
+            }
+            Output::RolledBack(RolledBackBy::Forgotten) => {
+                self.note(format!("host {host} hears that it is forgotten"));
+                self.end_membership(host);
             }
             Output::RolledBack(by) => self.fail(&format!("host {host} was rolled back: {by:?}")),
             Output::Alarm(alarm) => self.fail(&format!("host {host} alarms: {alarm}")),

@@ -65,9 +65,8 @@ impl Docker {
     /// Without root, or without Docker.
     pub async fn hosts(hosts: usize) -> Self {
         let (testbed, entrances) = hosts_with_worlds(hosts).await;
-        let engine = |(host, entrance): (&Host, _)| {
-            Engine::new(&host.name, entrance, host.directory())
-        };
+        let engine =
+            |(host, entrance): (&Host, _)| Engine::new(&host.name, entrance, host.directory());
         let engines = testbed.hosts.iter().zip(entrances).map(engine).collect();
         Self { engines, testbed, mode: Mode::Standalone }
     }

@@ -1,7 +1,7 @@
 //! `/cluster`, `/members`, `/status`, `/doctor`, `/ipam`.
 
 use axum::extract::State;
-use weft_api::control::{InitRequest, JoinRequest, LeaveRequest};
+use weft_api::control::{ForgetRequest, InitRequest, JoinRequest, LeaveRequest};
 
 use crate::control::extract::{Asked, Body, Nothing};
 use crate::control::respond::{Reply, created, done, found};
@@ -26,6 +26,13 @@ pub(crate) async fn leave(
     Body(request): Body<LeaveRequest>,
 ) -> Reply {
     done(&context, context.api.leave(request)).await
+}
+
+pub(crate) async fn forget(
+    State(context): State<Context>,
+    Body(request): Body<ForgetRequest>,
+) -> Reply {
+    found(&context, context.api.forget(request)).await
 }
 
 pub(crate) async fn token(State(context): State<Context>, _: Asked<Nothing>) -> Reply {

@@ -57,6 +57,7 @@ async fn requests_of_the_wrong_form_get_a_status_and_a_sentence_and_reach_nothin
         (post("/networks", JSON, &big), 413, "1000 bytes"),
         (post("/networks/a", JSON, "{}"), 405, "`POST` cannot be done to `/networks/a`"),
         (post("/cluster/leave", JSON, "{\"froce\":true}"), 400, "unknown field `froce`"),
+        (post("/cluster/forget", JSON, "{}"), 400, "missing field `nodes`"),
         (get("/network"), 404, "`/network` is no resource"),
         (get("/networks?nmae=a"), 400, "unknown field `nmae`"),
         (get("/networks/a?verbose=maybe"), 400, "`?verbose=maybe`"),

@@ -9,9 +9,10 @@ use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, ClusterState, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EndpointState, EntryCreate, EntryResource,
-    EntryUpdate, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberCounts,
-    MemberResource, NetworkCreate, NetworkResource, SandboxId, Secret, StatusResource, TableEvent,
-    TableEventKind, TableResource, TableValue, TokenResponse, WatchLine, WatchQuery,
+    EntryUpdate, ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter,
+    MemberCounts, MemberResource, NetworkCreate, NetworkResource, SandboxId, Secret,
+    StatusResource, TableEvent, TableEventKind, TableResource, TableValue, TokenResponse,
+    WatchLine, WatchQuery,
 };
 use weft_api::{ClusterId, EndpointId, NetworkId, NodeId};
 
@@ -165,6 +166,9 @@ impl ControlApi for Recorder {
     }
     async fn leave(&self, request: LeaveRequest) -> Answer<()> {
         self.answer(format!("leave {}", request.force), ()).await
+    }
+    async fn forget(&self, request: ForgetRequest) -> Answer<Vec<MemberResource>> {
+        self.answer(format!("forget {:?} {}", request.nodes, request.force), Vec::new()).await
     }
     async fn token(&self) -> Answer<TokenResponse> {
         let token = Secret::new("weft1-x".to_owned());

@@ -214,6 +214,15 @@ impl Cluster {
         self.members_changed();
     }
 
+    /// A node is gone for good, and what it held with it.
+    pub(super) fn bury(&mut self, i: usize) {
+        self.kill(i);
+        self.remove(i);
+        let now = self.now;
+        let held = self.holders.extract_if(.., |_, (holder, _)| *holder == i);
+        self.released.extend(held.map(|(at, _)| (at, now)));
+    }
+
     // ---- driving
 
     /// Does something to a node and carries out what comes of it.

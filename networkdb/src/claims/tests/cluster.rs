@@ -31,6 +31,11 @@ impl View for World {
         live.map(|(node, _)| *node).collect()
     }
 
+    fn members(&self) -> Vec<NodeId> {
+        let gone = |standing: &Standing| *standing == Standing::Gone;
+        self.members.iter().filter(|(_, s)| !gone(s)).map(|(node, _)| *node).collect()
+    }
+
     fn standing(&self, node: NodeId) -> Standing {
         self.members.get(&node).copied().unwrap_or(Standing::Unknown)
     }
@@ -396,7 +401,20 @@ impl Cluster {
                 }
                 self.drain(node);
             }
+            Change::None if key.0 == FactKind::FORGOTTEN => self.forgotten(node, key, value),
             Change::None => {}
+        }
+    }
+
+    /// What the database makes of the fact that a member was forgotten.
+    fn forgotten(&mut self, node: NodeId, key: &FactKey, value: &[u8]) {
+        let victim = NodeId::from_bytes(key.1.as_slice().try_into().expect("a node's id"));
+        if self.nodes[&node].world.standing(victim) == Standing::Gone || victim == node {
+            return;
+        }
+        self.declare(node.as_bytes()[0], victim.as_bytes()[0], MemberChange::Forgotten);
+        for to in self.nodes.keys().copied().filter(|to| *to != node).collect::<Vec<_>>() {
+            self.enqueue(Event::Fact { from: node, to, key: key.clone(), value: value.to_vec() });
         }
     }
 
@@ -425,6 +443,7 @@ impl Cluster {
                 }
                 Output::PutFact { kind, subject, value } => facts.push(((kind, subject), value)),
                 other @ (Output::Send { .. }
+                | Output::Cede { .. }
                 | Output::Decided { .. }
                 | Output::BarAttach(_)
                 | Output::UnbarAttach(_)) => rest.push(other),
@@ -451,6 +470,14 @@ impl Cluster {
             Output::Decided { id, outcome } => {
                 let earlier = state.decided.insert(id, outcome);
                 assert_eq!(earlier, None, "claim {id} was decided twice");
+            }
+            // Two parts, so that one may be lost.
+            Output::Cede { to, claim, answer } => {
+                for part in 0..2 {
+                    let facts = Vec::new();
+                    let message = Message::Ceded { claim, answer, part, parts: 2, facts };
+                    self.carry_out(node, Output::Send { to, message });
+                }
             }
             Output::BarAttach(network) => assert!(state.barred.insert(network)),
             Output::UnbarAttach(network) => assert!(state.barred.remove(&network)),

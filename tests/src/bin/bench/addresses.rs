@@ -118,7 +118,10 @@ impl OneCore {
         let claim = self.handle.call_later(move |core, answer, now| core.claim(body, answer, now));
         match claim.await? {
             Outcome::Defined(_) => Ok(id),
-            other @ (Outcome::Joined(_) | Outcome::Refused(_) | Outcome::Deleted(_)) => {
+            other @ (Outcome::Joined(_)
+            | Outcome::Refused(_)
+            | Outcome::Deleted(_)
+            | Outcome::Forgotten(_)) => {
                 anyhow::bail!("the network was not defined: {other:?}")
             }
         }
