@@ -13,7 +13,8 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{
     TcAction, TcActionAttribute, TcActionMirrorOption, TcActionOption, TcActionType, TcAttribute,
-    TcFilterMatchAllOption, TcHandle, TcHeader, TcMessage, TcMirror, TcMirrorActionType, TcOption,
+    TcFilterU32Option, TcHandle, TcHeader, TcMessage, TcMirror, TcMirrorActionType, TcOption,
+    TcU32Key, TcU32Selector, TcU32SelectorFlags,
 };
 use nix::errno::Errno;
 use rtnetlink::LinkIfb;
@@ -96,8 +97,8 @@ async fn shape(
     network.change(|| format!("limit `{name}`"), request).await
 }
 
-/// `tc qdisc add dev PORT ingress; tc filter add dev PORT ingress matchall action mirred egress
-/// redirect dev SHAPER`.
+/// `tc qdisc add dev PORT ingress; tc filter add dev PORT ingress protocol all u32 match u32 0 0
+/// action mirred egress redirect dev SHAPER`. What is led already is led on.
 async fn lead_through(
     network: &mut Connection,
     port: &str,
@@ -106,28 +107,46 @@ async fn lead_through(
 ) -> Result<(), NetlinkError> {
     let message = ingress(index);
     let request = (RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_EXCL);
-    let made = network.change(|| format!("see what `{port}` takes in"), request).await;
-    made.tolerate(&[Errno::EEXIST])?;
-    let mut redirect = TcMirror::default();
-    redirect.generic.action = TcActionType::Stolen;
-    redirect.eaction = TcMirrorActionType::EgressRedir;
-    redirect.ifindex = shaper;
+    match network.change(|| format!("see what `{port}` takes in"), request).await {
+        // Its filter was made with it.
+        Err(error) if error.is(Errno::EEXIST) => return Ok(()),
+        made => made?,
+    }
+    let message = redirect(index, shaper);
+    let request = (RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_EXCL);
+    let made = network.change(|| format!("lead what `{port}` takes in"), request).await;
+    if made.is_err() {
+        // The first failure is what the caller has to know.
+        let _ = remove_ingress(network, port, index).await;
+    }
+    made
+}
+
+/// A filter that every frame fits, which goes on as one that leaves by `shaper`.
+fn redirect(index: u32, shaper: u32) -> TcMessage {
+    let mut mirror = TcMirror::default();
+    mirror.generic.action = TcActionType::Stolen;
+    mirror.eaction = TcMirrorActionType::EgressRedir;
+    mirror.ifindex = shaper;
     let mut action = TcAction::default();
     action.attributes = vec![
         TcActionAttribute::Kind("mirred".to_owned()),
         TcActionAttribute::Options(vec![TcActionOption::Mirror(TcActionMirrorOption::Parms(
-            redirect,
+            mirror,
         ))]),
     ];
-    let all = TcOption::MatchAll(TcFilterMatchAllOption::Action(vec![action]));
-    let kind = TcAttribute::Kind("matchall".to_owned());
+    let mut any = TcU32Selector::default();
+    any.flags = TcU32SelectorFlags::Terminal;
+    any.nkeys = 1;
+    any.keys = vec![TcU32Key::default()];
+    let options = vec![TcFilterU32Option::Selector(any), TcFilterU32Option::Action(vec![action])];
+    let attributes = vec![
+        TcAttribute::Kind("u32".to_owned()),
+        TcAttribute::Options(options.into_iter().map(TcOption::U32).collect()),
+    ];
     let parent = TcHandle { major: u16::MAX, minor: 0 };
-    let handle = TcHandle { major: 0, minor: 1 };
-    let header = TcHeader { handle, info: ALL_FRAMES, ..header(index, parent) };
-    let message = TcMessage::from_parts(header, vec![kind, TcAttribute::Options(vec![all])]);
-    let request = (RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_EXCL);
-    let made = network.change(|| format!("lead what `{port}` takes in"), request).await;
-    made.tolerate(&[Errno::EEXIST])
+    let header = TcHeader { info: ALL_FRAMES, ..header(index, parent) };
+    TcMessage::from_parts(header, attributes)
 }
 
 /// `tc qdisc del dev PORT ingress`, with its filters.
