@@ -156,7 +156,7 @@ impl Controller {
 
     /// Returns the IPAM driver of a network.
     async fn ipam_of(&self, definition: &Definition) -> Answer<crate::registry::IpamDriver> {
-        let found = self.registry.ipam(&definition.ipam).await;
+        let found = self.ipam_driver(&definition.ipam).await;
         found.map_err(|error| foreign::no_driver(&error, self))
     }
 

@@ -272,6 +272,12 @@ impl State {
         }
     }
 
+    /// Forgets pools and addresses, as one does that has them in memory alone and is restarted.
+    pub fn forget_pools(&mut self) {
+        self.pools.clear();
+        self.pools_made = 0;
+    }
+
     /// Returns every address that is taken.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
         self.pools.values().flat_map(|(_, taken)| taken.iter().copied()).collect()

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use serde_json::{Value, json};
 use weft_agent::control::HeldByEngine;
 use weft_api::control::{EndpointState, InitRequest, NetworkCreate};
 use weft_overlay::netlink::{Connection, route};
@@ -137,7 +138,13 @@ async fn a_foreign_driver_serves_a_network() {
     start(&mut testbed, 0).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     ping.lost_nothing().await;
-    assert_eq!(plugin.state().calls.len(), calls, "{:?}", &plugin.state().calls[calls..]);
+    {
+        let state = plugin.state();
+        let who = ["/Plugin.Activate", "/IpamDriver.GetCapabilities"];
+        let told = |(path, _): &&(String, Value)| !who.contains(&path.as_str());
+        let news: Vec<_> = state.calls[calls..].iter().filter(told).collect();
+        assert!(news.is_empty(), "{news:?}");
+    }
     let found = testbed.hosts[0].client.endpoint(None, "one").await.expect("endpoint");
     assert_eq!(found.state, EndpointState::Joined);
     testbed.hosts[0].detach("one").await;
@@ -179,6 +186,41 @@ async fn what_a_dead_plugin_is_owed_it_gets_when_it_comes_back() {
     assert_eq!(addresses(&again), ips(&["198.18.1.2"]));
     testbed.hosts[0].detach("again").await;
     testbed.hosts[0].client.delete_network("red", HeldByEngine::Refuse).await.expect("delete");
+    assert!(plugin.state().pools.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_requires_it_is_asked_again_for_what_it_forgot() {
+    let mut testbed = cluster(1).await;
+    let mut plugin = ThirdParty::new("local", None);
+    plugin.listen(&socket(&testbed, 0, "tidy"));
+    let path = "/IpamDriver.GetCapabilities".to_owned();
+    plugin.state().canned.insert(path, json!({"RequiresRequestReplay": true}));
+    let client = &testbed.hosts[0].client;
+    client.create_network(&from("tidy", "blue")).await.expect("blue");
+    let (_one, one) = testbed.attach(0, "blue", "one").await;
+    assert_eq!(addresses(&one), ips(&["198.18.1.2"]));
+    assert_eq!(plugin.called("/IpamDriver.RequestPool"), 1, "nothing is repeated to who knows it");
+    testbed.hosts[0].kill();
+    plugin.die().await;
+    plugin.state().forget_pools();
+    start(&mut testbed, 0).await;
+    // It comes back after the agent, and hears it all before it is asked for more.
+    plugin.revive();
+    let (_two, two) = testbed.attach(0, "blue", "two").await;
+    assert_eq!(addresses(&two), ips(&["198.18.1.3"]));
+    let all = ips(&["198.18.1.1", "198.18.1.2", "198.18.1.3"]);
+    assert_eq!(plugin.state().addresses(), all.into_iter().collect());
+    {
+        let state = plugin.state();
+        let mut asked = state.calls.iter().filter(|(path, _)| path == "/IpamDriver.RequestAddress");
+        let gateway = asked.nth(2).expect("the gateway is asked for again");
+        assert_eq!(gateway.1["Options"]["RequestAddressType"], "com.docker.network.gateway");
+    }
+    for name in ["one", "two"] {
+        testbed.hosts[0].detach(name).await;
+    }
+    testbed.hosts[0].client.delete_network("blue", HeldByEngine::Refuse).await.expect("delete");
     assert!(plugin.state().pools.is_empty());
 }
 

@@ -5,6 +5,7 @@
 //! answered that it took it back. What has no user any more is owed; what a plugin that is away is
 //! owed it gets when it comes back.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::control::Answer;
 
 mod ledger;
 mod pools;
+mod replay;
 mod sandbox;
 
 use ledger::{ForeignEndpoint, ForeignNetwork, HeldAddress, Key, Ledger, Record, Until};
@@ -38,6 +40,8 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Foreign {
     ledger: Mutex<Ledger>,
     owing: Notify,
+    /// IPAM plugins of an earlier start that were not used since.
+    unheard: Mutex<BTreeSet<String>>,
 }
 
 impl Foreign {
@@ -54,6 +58,32 @@ impl Foreign {
     /// Takes up what an earlier start kept.
     pub(super) fn restore(&self, records: &[(Vec<u8>, Vec<u8>)]) -> Result<(), serde_json::Error> {
         self.ledger().restore(records)
+    }
+
+    /// Notes which IPAM plugins earlier starts had something of.
+    pub(super) fn expect(&self, ipams: BTreeSet<String>) {
+        *self.unheard() = ipams;
+    }
+
+    fn unheard(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owes_replay(&self, ipam: &str) -> bool {
+        self.unheard().contains(ipam)
+    }
+
+    fn owed_replays(&self) -> Vec<String> {
+        self.unheard().iter().cloned().collect()
+    }
+
+    fn replayed(&self, ipam: &str) {
+        self.unheard().remove(ipam);
+    }
+
+    /// Tells whether an endpoint has an address of a plugin.
+    fn holds(&self, id: EndpointId, held: &HeldAddress) -> bool {
+        self.ledger().endpoint(id).is_some_and(|endpoint| endpoint.held.contains(held))
     }
 
     /// Tells whether a plugin serves the endpoint's network.
@@ -119,6 +149,10 @@ impl Controller {
 
     /// Gives back what plugins are owed, now and whenever something is, until `stop`.
     pub async fn settle_with_plugins(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.replay_to_plugins() => {}
+            () = stop.cancelled() => return,
+        }
         let mut pause = RETRY_MIN;
         loop {
             let mut owes = false;

@@ -91,7 +91,7 @@ impl Controller {
         self.check_mtu(request.mtu)?;
         let driver = self.registry.network(&request.driver).await;
         let scope = driver.map_err(|error| foreign::no_driver(&error, self))?.capability.data_scope;
-        let ipam = self.registry.ipam(&request.ipam).await;
+        let ipam = self.ipam_driver(&request.ipam).await;
         let ipam = ipam.map_err(|error| foreign::no_driver(&error, self))?;
         for _ in 0..DEFINITIONS_RACED_MAX {
             let defined = self.define_with_pools(request.clone(), &ipam, scope).await;

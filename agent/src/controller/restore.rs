@@ -15,6 +15,7 @@ use super::endpoints::{NAMES_TABLE, endpoint_options};
 use super::inventory::{Endpoint, PlacedBy, Sandbox};
 use super::sandboxes::{Join, host_boot, is_host};
 use crate::control::Answer;
+use crate::ipam_driver;
 use crate::overlay_driver::NETWORK_TYPE;
 
 /// After facts are in step the tables of the networks follow; entries that nobody has named by
@@ -54,6 +55,11 @@ impl Controller {
                 "a record of the controller does not decode: {error}"
             ))
         })?;
+        let plugins = self.node(|node, _| {
+            let ipams = node.db().definitions().map(|definition| definition.ipam.clone());
+            ipams.filter(|ipam| ipam != ipam_driver::NAME).collect()
+        });
+        self.foreign.expect(plugins.await.unwrap_or_default());
         let endpoints: Vec<Endpoint> = self.inventory().endpoints().cloned().collect();
         self.note_earlier_boot(&endpoints).await;
         // Before the first join makes or unmakes anything.
