@@ -132,7 +132,8 @@ async fn an_endpoint_that_is_being_joined_keeps_its_address() {
             joiner.post("NetworkDriver.Join", &join_of(1, number))
         });
         together.wait();
-        let asked = callers[0].ask_address(&pool, &address, MACS[0]);
+        let mac = format!("02:42:00:00:02:{number:02}");
+        let asked = callers[0].ask_address(&pool, &address, &mac);
         let joined = joining.join().expect("an answer");
         let won = [&joined, &asked].map(|reply| reply.error().is_none());
         assert_ne!(won[0], won[1], "of {joined:?} and {asked:?} one is to be refused");
