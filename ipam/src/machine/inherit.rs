@@ -49,8 +49,8 @@ impl Ipam {
         self.top_up(now);
     }
 
-    /// Tells whether this node has heard who owns the cluster's VNIs and default pools. One that has
-    /// not forgets nobody: whoever is away may be the only one that knows.
+    /// Tells whether this node has heard who owns the cluster's VNIs and default pools. One that
+    /// has not forgets nobody: whoever is away may be the only one that knows.
     pub fn knows_owners(&self) -> bool {
         let known = |pool: &Pool| !pool.marks.is_empty();
         let shared = |space: &Space| matches!(space, Space::Blocks(_));

@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_api::NetworkId;
-use weft_networkdb::Reach;
+use weft_networkdb::{Member, MemberState, Reach};
 
 use super::{Crash, Nodes, Tally};
 
@@ -124,11 +124,33 @@ impl Nodes {
         }
         // Long enough for halves to meet and for all to hear which networks are deleted.
         self.run(Duration::from_secs(20));
+        self.set_lost_aside();
         for host in 0..self.len() {
             for (endpoint, network) in self.endpoints(host) {
                 if self.node(host).db().is_deleted(network) {
                     self.detach(host, endpoint);
                 }
+            }
+        }
+    }
+}
+
+impl Nodes {
+    /// A forgotten host that knows nobody who is still a member cannot be told: its operator does
+    /// what it would do itself.
+    fn set_lost_aside(&mut self) {
+        for host in 0..self.len() {
+            let Some(id) = self.hosts[host].id().filter(|_| self.runs(host)) else { continue };
+            let alive = |member: &Member| member.id != id && member.state == MemberState::Alive;
+            let is_alone = !self.node(host).db().members().any(alive);
+            let forgets = |other: usize| {
+                let member = self.node(other).db().member(id);
+                member.is_some_and(|member| member.state == MemberState::Forgotten)
+            };
+            let is_forgotten = self.members().any(|other| other != host && forgets(other));
+            if is_alone && is_forgotten {
+                self.note(format!("host {host} is forgotten and knows nobody"));
+                self.end_membership(host);
             }
         }
     }
