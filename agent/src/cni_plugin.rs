@@ -3,7 +3,7 @@
 //! It is this same program under another name: called as `weft-cni` it is the plugin, blocking and
 //! short-lived, without a runtime or a log. It has no state. What there is to know is the agent's,
 //! which it asks over the control socket; only what the agent cannot be told now goes into a
-//! directory beside that socket ([`spool`]).
+//! directory beside that socket (`spool.rs`).
 
 mod add;
 mod check;
