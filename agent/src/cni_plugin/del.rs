@@ -13,8 +13,14 @@ use super::{delegated, refusal, say};
 /// Ends an attachment, then gives its addresses back to the plugin they are from.
 pub(super) fn exec(exec: &dyn Exec, args: &CmdArgs) -> Result<(), PluginError> {
     let configuration = Configuration::decode(&args.stdin)?;
-    let agent = configuration.agent()?;
-    detach(&agent, &configuration.attachment(&args.container_id, &args.if_name)?)?;
+    let asked = configuration.agent().and_then(|agent| {
+        Ok((agent, configuration.attachment(&args.container_id, &args.if_name)?))
+    });
+    match asked {
+        Ok((agent, attachment)) => detach(&agent, &attachment)?,
+        // ADD refuses such a configuration, so nothing was made by it.
+        Err(error) => say(&format!("nothing to detach by this configuration: {error}")),
+    }
     let Some(plugin) = configuration.ipam() else { return Ok(()) };
     delegate_del(plugin, &args.stdin, exec).map_err(|error| delegated(plugin, &error))
 }

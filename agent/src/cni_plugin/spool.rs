@@ -68,7 +68,8 @@ impl Spool {
     /// When the directory is full or cannot be written.
     pub(crate) fn add(&self, detached: &Detached) -> io::Result<()> {
         self.make()?;
-        if fs::read_dir(&self.directory)?.take(FILES_MAX).count() == FILES_MAX {
+        let files = fs::read_dir(&self.directory)?.take(FILES_MAX).count();
+        if files == FILES_MAX && !self.has(detached) {
             return Err(io::Error::other(format!("{FILES_MAX} wait for the agent already")));
         }
         let bytes = serde_json::to_vec(detached)?;

@@ -73,6 +73,34 @@ fn add_asks_for_what_configuration_runtime_and_arguments_say() {
 }
 
 #[test]
+fn what_containerd_spells_with_a_capital_counts_and_what_says_nothing_does_not() {
+    let agent = Played::answering(|_| ok(attachment(&[ADDRESS])));
+    let mut call = agent.call("ADD");
+    call.conf["dns"] = json!({"nameservers": ["10.9.0.53"]});
+    call.conf["runtimeConfig"] = json!({
+        "bandwidth": {"IngressRate": 8000, "IngressBurst": 9000, "EgressRate": 7, "EgressBurst": 6},
+        "dns": {"Servers": null, "Searches": null, "Options": null},
+        "ipRanges": [[{"Subnet": "10.9.0.0/26", "RangeStart": "", "RangeEnd": "", "Gateway": ""}]],
+    });
+    let printed: Value = serde_json::from_str(&call.succeeds()).unwrap();
+    assert_eq!(printed["dns"]["nameservers"], json!(["10.9.0.53"]));
+    let (_, request) = agent.only_request();
+    assert_eq!(request["bandwidth"]["ingress_rate"], 8000);
+    assert_eq!(request["bandwidth"]["egress_burst"], 6);
+    assert_eq!(request["addresses"]["ranges"], json!(["10.9.0.0/26"]));
+}
+
+#[test]
+fn del_succeeds_with_a_configuration_that_add_refuses() {
+    for (member, value) in [("network", json!(5)), ("network", json!("")), ("socket", json!("x"))] {
+        let agent = Played::answering(|_| ok(attachment(&[ADDRESS])));
+        let mut call = agent.call("DEL");
+        call.conf[member] = value;
+        call.succeeds();
+    }
+}
+
+#[test]
 fn the_network_is_called_as_the_configuration_unless_it_says_otherwise() {
     let agent = Played::answering(|_| ok(attachment(&[ADDRESS])));
     agent.call("ADD").succeeds();

@@ -53,34 +53,43 @@ impl ArgFields for Arguments {
     }
 }
 
-/// Limits as runtimes spell them.
+/// Limits as runtimes spell them: as the conventions of CNI have it, or, as containerd does, with
+/// a capital, which Go's plugins take for the same.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Limits {
-    ingress_rate: u64,
-    ingress_burst: u64,
-    egress_rate: u64,
-    egress_burst: u64,
+    #[serde(alias = "IngressRate")]
+    ingress_rate: Option<u64>,
+    #[serde(alias = "IngressBurst")]
+    ingress_burst: Option<u64>,
+    #[serde(alias = "EgressRate")]
+    egress_rate: Option<u64>,
+    #[serde(alias = "EgressBurst")]
+    egress_burst: Option<u64>,
 }
 
-/// Name resolution as runtimes spell it.
-#[derive(Deserialize)]
+/// Name resolution, spelled likewise. One that says nothing is none.
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct RuntimeDns {
-    #[serde(default)]
-    servers: Vec<String>,
-    #[serde(default)]
-    searches: Vec<String>,
-    #[serde(default)]
-    options: Vec<String>,
+    #[serde(alias = "Servers")]
+    servers: Option<Vec<String>>,
+    #[serde(alias = "Searches")]
+    searches: Option<Vec<String>>,
+    #[serde(alias = "Options")]
+    options: Option<Vec<String>>,
 }
 
-/// A range as `ipRanges` has it.
+/// A range as `ipRanges` has it, spelled likewise. An empty text is none.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Range {
+    #[serde(alias = "Subnet")]
     subnet: String,
-    range_start: Option<IpAddr>,
-    range_end: Option<IpAddr>,
+    #[serde(alias = "RangeStart")]
+    range_start: Option<String>,
+    #[serde(alias = "RangeEnd")]
+    range_end: Option<String>,
 }
 
 impl Wishes {
@@ -180,11 +189,16 @@ fn ranges(members: &Map<String, Value>, key: &str) -> Result<Vec<IpNetwork>, Plu
 /// A range that is all of its subnet, or of one with a longer prefix.
 fn whole(key: &str, range: &Range) -> Result<IpNetwork, PluginError> {
     let subnet = cidr(key, &range.subnet)?;
-    if range.range_start.is_none() && range.range_end.is_none() {
+    let end = |text: &Option<String>| -> Result<Option<IpAddr>, PluginError> {
+        let said = text.as_deref().filter(|text| !text.is_empty());
+        said.map(|text| member::parse(key, text)).transpose()
+    };
+    let (start, end) = (end(&range.range_start)?, end(&range.range_end)?);
+    if start.is_none() && end.is_none() {
         return Ok(subnet);
     }
-    let first = range.range_start.unwrap_or_else(|| subnet.network());
-    let last = range.range_end.unwrap_or_else(|| subnet.broadcast());
+    let first = start.unwrap_or_else(|| subnet.network());
+    let last = end.unwrap_or_else(|| subnet.broadcast());
     let block = (subnet.prefix()..=if first.is_ipv4() { 32 } else { 128 })
         .filter_map(|prefix| IpNetwork::new(first, prefix).ok())
         .find(|block| block.network() == first && block.broadcast() == last);
@@ -228,23 +242,24 @@ fn is_internal(members: &Map<String, Value>) -> Result<bool, PluginError> {
 fn bandwidth(runtime: &Map<String, Value>) -> Result<Option<Bandwidth>, PluginError> {
     let limits: Option<Limits> = member::read(runtime, "bandwidth")?;
     let limits = limits.map(|limits| Bandwidth {
-        ingress_rate: limits.ingress_rate,
-        ingress_burst: limits.ingress_burst,
-        egress_rate: limits.egress_rate,
-        egress_burst: limits.egress_burst,
+        ingress_rate: limits.ingress_rate.unwrap_or_default(),
+        ingress_burst: limits.ingress_burst.unwrap_or_default(),
+        egress_rate: limits.egress_rate.unwrap_or_default(),
+        egress_burst: limits.egress_burst.unwrap_or_default(),
     });
     Ok(limits.filter(|limits| *limits != Bandwidth::default()))
 }
 
 fn dns(conf: &Configuration, runtime: &Map<String, Value>) -> Result<Dns, PluginError> {
-    let said: Option<RuntimeDns> = member::read(runtime, "dns")?;
-    Ok(said.map_or_else(
-        || conf.standard.dns.clone(),
-        |said| Dns {
-            nameservers: said.servers,
-            domain: conf.standard.dns.domain.clone(),
-            search: said.searches,
-            options: said.options,
-        },
-    ))
+    let said: RuntimeDns = member::read(runtime, "dns")?.unwrap_or_default();
+    let said = Dns {
+        nameservers: said.servers.unwrap_or_default(),
+        domain: String::new(),
+        search: said.searches.unwrap_or_default(),
+        options: said.options.unwrap_or_default(),
+    };
+    if said.is_empty() {
+        return Ok(conf.standard.dns.clone());
+    }
+    Ok(Dns { domain: conf.standard.dns.domain.clone(), ..said })
 }

@@ -212,19 +212,33 @@ impl Controller {
         request: AttachmentGc,
     ) -> Answer<AttachmentsGone> {
         let valid: BTreeSet<&AttachmentKey> = request.valid.iter().collect();
-        let unused: Vec<(EndpointId, AttachmentKey)> = {
+        // A configuration may have had another network before; one without a name has only that.
+        let named = !request.configuration.is_empty();
+        let unused: Vec<(EndpointId, String, AttachmentKey)> = {
             let inventory = self.inventory();
             let all = inventory.of_containers();
             let own = all.filter(|(endpoint, container)| {
-                endpoint.network_name == request.network
-                    && container.configuration == request.configuration
+                container.configuration == request.configuration
+                    && (named || endpoint.network_name == request.network)
                     && !valid.contains(&container.key)
             });
-            own.map(|(endpoint, container)| (endpoint.id, container.key.clone())).collect()
+            let each = |(endpoint, container): (&Endpoint, &Container)| {
+                (endpoint.id, endpoint.network_name.clone(), container.key.clone())
+            };
+            own.map(each).collect()
         };
         let mut gone = AttachmentsGone::default();
-        for (id, key) in unused {
-            let _turn = self.attachment_turn(&request.network, &key).await;
+        for (id, network, key) in unused {
+            let _turn = self.attachment_turn(&network, &key).await;
+            // It may have ended meanwhile, and another have taken up its address and id.
+            let is_it = self.inventory().get(id).is_some_and(|endpoint| {
+                let container = endpoint.container.as_ref();
+                container
+                    .is_some_and(|of| of.key == key && of.configuration == request.configuration)
+            });
+            if !is_it {
+                continue;
+            }
             match self.end_attached(id).await {
                 Ok(()) => gone.removed.push(key),
                 Err(error) => gone.failed.push(format!(

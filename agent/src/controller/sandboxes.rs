@@ -7,7 +7,7 @@ use weft_api::control::{ControlError, EndpointJoin, SandboxId, StaticRoute};
 use weft_api::driver::{JoinResult, Options, TableEntry};
 use weft_api::{Definition, EndpointId};
 use weft_overlay::netlink::namespace::Namespace;
-use weft_overlay::netlink::{connection::Connection, link};
+use weft_overlay::netlink::{connection::Connection, link, route};
 
 use super::endpoints::endpoint_options;
 use super::inventory::{Endpoint, PlacedBy, Sandbox};
@@ -52,7 +52,10 @@ impl Controller {
             Some(name) => checked_ifname(&namespace, name).await?,
             None => free_ifname(&namespace).await?,
         };
-        let (id, default_route) = self.place(&request.netns)?;
+        let (id, to_be_had) = self.place(&request.netns)?;
+        // Another plugin's default route stays: a runtime attaches a container to several networks.
+        let default_route =
+            to_be_had && !(endpoint.container.is_some() && is_routed(&namespace).await?);
         let sandbox = Sandbox {
             id,
             key: request.netns,
@@ -268,6 +271,15 @@ impl Controller {
             }
         }
     }
+}
+
+/// Whether a namespace has a default route.
+async fn is_routed(namespace: &Namespace) -> Answer<bool> {
+    let routes = async { route::list(&mut Connection::open(namespace).await?).await };
+    let routes = routes.await.map_err(|error| {
+        ControlError::internal(format!("the routes of the namespace were not read: {error}"))
+    })?;
+    Ok(routes.iter().any(|entry| entry.table == route::MAIN && entry.route.to.prefix() == 0))
 }
 
 /// Whether an endpoint joins a sandbox, or is found in it after a restart.

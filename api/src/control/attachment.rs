@@ -123,12 +123,13 @@ pub struct HostInterface {
     pub mac: Option<Mac>,
 }
 
-/// `POST /attachments/gc`: ends every attachment of this node, this network and this configuration
-/// that is not named.
+/// `POST /attachments/gc`: ends every attachment of this node and this configuration that is not
+/// named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttachmentGc {
-    /// The network, by name. One that does not exist has no attachments.
+    /// The network, by name. It counts where no configuration is named: one that has another
+    /// network by now still owns what it made on the former.
     pub network: String,
     /// Only what was made by the CNI configuration of this name is looked at.
     #[serde(default, skip_serializing_if = "String::is_empty")]

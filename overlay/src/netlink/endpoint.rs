@@ -57,7 +57,12 @@ pub async fn ensure(
         let far = veth::End { mac: Some(wanted.mac), ..veth::End::named(&wanted.ifname) };
         veth::create(network, &near, &far, sandbox, wanted.mtu).await?;
     }
-    let completed = complete(network, bridge_index, &mut inside, sandbox, wanted).await;
+    // A smaller MTU is what the container wanted.
+    let mtu = match far.filter(|_| made == Made::Before) {
+        Some(far) => wanted.mtu.min(far.mtu),
+        None => wanted.mtu,
+    };
+    let completed = complete(network, bridge_index, &mut inside, sandbox, (wanted, mtu)).await;
     if completed.is_err() && made == Made::Now {
         // The first failure is what the caller has to know.
         let _ = link::remove(network, &wanted.port).await;
@@ -135,7 +140,7 @@ async fn complete(
     bridge_index: u32,
     inside: &mut Connection,
     sandbox: &Namespace,
-    wanted: &EndpointLink,
+    (wanted, mtu): (&EndpointLink, u32),
 ) -> Result<(), NetlinkError> {
     let port = Port {
         name: &wanted.port,
@@ -147,7 +152,7 @@ async fn complete(
     let interface = Interface {
         ifname: wanted.ifname.clone(),
         mac: Some(wanted.mac),
-        mtu: Some(wanted.mtu),
+        mtu: Some(mtu),
         addresses: wanted.addresses.clone(),
         routes: wanted.routes.clone(),
     };

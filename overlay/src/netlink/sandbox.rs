@@ -34,7 +34,7 @@ pub struct Interface {
 }
 
 /// Addresses and routes an interface that is in the sandbox already, and sets it and `lo` up.
-/// What else a container set on it stays.
+/// What else a container set on it stays, and so does a route that was moved to another table.
 ///
 /// # Errors
 /// [`NetlinkError::NoLink`] when it is not there, or a next hop out of reach.
@@ -62,8 +62,14 @@ pub async fn configure(
     for address in &wanted.addresses {
         address::add(connection, found.index, *address).await?;
     }
+    let there = route::list(connection).await?;
+    let is_there = |wanted: &Route| {
+        let own = there.iter().filter(|entry| entry.link == found.index);
+        own.into_iter().any(|entry| entry.route.to == wanted.to && entry.route.via == wanted.via)
+    };
+    let missing = wanted.routes.iter().filter(|route| !is_there(route));
     // Routes on the link first: a next hop may be reachable by one of them.
-    let (on_link, via): (Vec<_>, Vec<_>) = wanted.routes.iter().partition(|r| r.via.is_none());
+    let (on_link, via): (Vec<_>, Vec<_>) = missing.partition(|r| r.via.is_none());
     for wanted_route in on_link.into_iter().chain(via) {
         let within = |via| wanted.addresses.iter().any(|address| address.contains(via));
         let onlink = match wanted_route.via {

@@ -96,7 +96,7 @@ async fn a_mapped_port_leads_to_the_container_until_it_is_deleted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tuning_firewall_and_sbr_find_what_they_need_and_check_holds() {
-    let testbed = Testbed::cluster(2).await;
+    let mut testbed = Testbed::cluster(2).await;
     let runtime = Runtime::on(&testbed, 0);
     let more = [
         json!({
@@ -126,6 +126,16 @@ async fn tuning_firewall_and_sbr_find_what_they_need_and_check_holds() {
     let plain = there.list("pods", VERSION, json!({}), &[]);
     let of_far = ips(&there.added(&plain, &pod("far", &far)))[0];
     web.reaches(&[of_db, of_far]).await;
+    far.reaches(&[address, of_db]).await;
+
+    // What others set on an interface outlives the agent.
+    testbed.hosts[0].kill();
+    testbed.hosts[0].start(&[]);
+    testbed.settled().await;
+    assert_eq!(web.link("eth0").await.mtu, 1200);
+    let routes = print(db.namespace(), "ip route");
+    assert!(!routes.contains("default"), "what was moved to another table stays there: {routes}");
+    runtime.check(&list, &web_pod).expect("every plugin finds its own");
     far.reaches(&[address, of_db]).await;
     runtime.del(&list, &web_pod);
     runtime.del(&routed, &db_pod);
@@ -257,7 +267,7 @@ async fn a_container_that_another_plugin_has_attached_gets_a_second_interface() 
     let testbed = Testbed::cluster(1).await;
     let runtime = Runtime::on(&testbed, 0);
     let bridge = json!({
-        "type": "bridge", "bridge": "cni0", "isGateway": true,
+        "type": "bridge", "bridge": "cni0", "isDefaultGateway": true,
         "ipam": {
             "type": "host-local", "dataDir": testbed.path("addresses"),
             "ranges": [[{"subnet": "10.75.0.0/24"}]],
@@ -272,7 +282,11 @@ async fn a_container_that_another_plugin_has_attached_gets_a_second_interface() 
     let result = runtime.added(&second, &eth1);
     assert_eq!(result.interfaces[0].name, "eth1");
     runtime.check(&second, &eth1).expect("it is as it was made");
+    let way_out = print(web.namespace(), "ip route show default");
+    assert!(way_out.contains("dev eth0"), "the first keeps the default route: {way_out}");
+    assert!(result.routes.is_empty(), "{result:?}");
     runtime.del(&second, &eth1);
+    assert_eq!(print(web.namespace(), "ip route show default"), way_out);
     let links = web.links().await;
     assert!(links.iter().any(|link| link.name == "eth0"), "the other's stays");
     assert!(links.iter().all(|link| link.name != "eth1"));
