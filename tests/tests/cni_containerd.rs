@@ -42,7 +42,7 @@ async fn containers_of_two_runtimes_reach_each_other_and_leave_nothing() {
 
     // One that ends by itself is taken off by the runtime.
     let address = here[0].to_string();
-    let ran = containerds.run_to_end(1, "brief", &["ping", "-c", "1", "-w", "10", &address]);
+    let ran = containerds.run_to_end(1, "brief", &["/bin/ping", "-c", "1", "-w", "10", &address]);
     ran.done();
     let left = containerds.testbed.hosts[1].client.attachments(None).await.expect("a list");
     assert_eq!(left.len(), 1, "{left:?}");

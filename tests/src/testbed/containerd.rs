@@ -70,7 +70,7 @@ impl Containerds {
     /// # Panics
     /// When the runtime refuses.
     pub fn run(&self, host: usize, name: &str) -> Sandbox {
-        self.start(host, name, &["--detach"], &["sleep", "inf"]).done();
+        self.start(host, name, &["--detach"], &["/bin/sleep", "inf"]).done();
         self.runtimes[host].sandbox(name)
     }
 
