@@ -5,8 +5,6 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::sys::signal::Signal;
-
 use super::process::Process;
 use super::program::{self, Ran};
 use super::sandbox::Sandbox;
@@ -111,8 +109,10 @@ impl Containerd {
         command.arg("--config").arg(settings);
         let process = Process::spawn_in(entrance, &command, log);
         let group = world::cgroup(host);
-        let containerd = Self { entrance, directory, group, process };
+        let mut containerd = Self { entrance, directory, group, process };
         eventually("containerd answers", async || {
+            let ended = containerd.process.ended();
+            assert!(ended.is_none(), "containerd ended: {ended:?}: {}", containerd.log());
             (containerd.ctr(&["version"]).code == 0).then_some(())
         })
         .await;
@@ -163,13 +163,8 @@ impl Containerd {
         self.ctr(&["container", "rm", name]).done();
     }
 
-    /// Kills it with SIGKILL; its containers stay.
-    pub fn kill(&mut self) {
-        self.process.end_by(Signal::SIGKILL);
-    }
-
     /// What it wrote to standard output and standard error.
-    pub fn log(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 

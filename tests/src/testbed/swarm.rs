@@ -58,20 +58,4 @@ impl Engine {
         let mode = ["--endpoint-mode", "dnsrr", "--stop-grace-period", "1s"];
         self.docker(&[&create, &mode, more, &[IMAGE]].concat()).done();
     }
-
-    /// Changes what a node of the Swarm is: `promote` or `demote`. This engine is a manager.
-    ///
-    /// # Panics
-    /// When the engine refuses.
-    pub fn change_node(&self, change: &str, node: &str) {
-        self.docker(&["node", change, node]).done();
-    }
-
-    /// What a manager says of the managers: `Leader`, `Reachable`; of a worker nothing.
-    pub fn manager_status(&self, node: &str) -> Option<String> {
-        let format = "{{.Hostname}}={{.ManagerStatus}}";
-        let listed = self.docker(&["node", "ls", "--format", format]);
-        let status = |line: &str| Some(line.strip_prefix(node)?.strip_prefix('=')?.to_owned());
-        (listed.code == 0).then(|| listed.stdout.lines().find_map(status))?
-    }
 }
