@@ -128,7 +128,9 @@ fn rates(port: &Link, links: &[Link], disciplines: &Disciplines) -> Option<(Stri
     let of = |link: &Link| disciplines.rates.get(&link.index).copied();
     let shaper = names::shaper_beside(&port.name);
     let shaper = links.iter().find(|link| link.name == shaper && link.up);
-    let egress = shaper.filter(|_| disciplines.seen.contains(&port.index)).and_then(of);
+    let led = disciplines.led.get(&port.index);
+    let egress = shaper.filter(|shaper| led.is_some_and(|led| led.contains(&shaper.index)));
+    let egress = egress.and_then(of);
     let rates = Rates { ingress: of(port), egress };
     (rates != Rates::default()).then(|| (port.name.clone(), rates))
 }

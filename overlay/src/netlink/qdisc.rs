@@ -98,7 +98,8 @@ async fn shape(
 }
 
 /// `tc qdisc add dev PORT ingress; tc filter add dev PORT ingress protocol all u32 match u32 0 0
-/// action mirred egress redirect dev SHAPER`. What is led already is led on.
+/// action mirred egress redirect dev SHAPER`. What is led there already is led on; what is led
+/// elsewhere, or nowhere, is led anew.
 async fn lead_through(
     network: &mut Connection,
     port: &str,
@@ -107,9 +108,14 @@ async fn lead_through(
 ) -> Result<(), NetlinkError> {
     let message = ingress(index);
     let request = (RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_EXCL);
-    match network.change(|| format!("see what `{port}` takes in"), request).await {
-        // Its filter was made with it.
-        Err(error) if error.is(Errno::EEXIST) => return Ok(()),
+    match network.change(|| format!("see what `{port}` takes in"), request.clone()).await {
+        Err(error) if error.is(Errno::EEXIST) => {
+            if led_to(network, index).await?.contains(&shaper) {
+                return Ok(());
+            }
+            remove_ingress(network, port, index).await?;
+            network.change(|| format!("see what `{port}` takes in"), request).await?;
+        }
         made => made?,
     }
     let message = redirect(index, shaper);
@@ -170,16 +176,48 @@ fn header(index: u32, parent: TcHandle) -> TcHeader {
     TcHeader { index: index.cast_signed(), parent, ..TcHeader::default() }
 }
 
+/// Reads where frames that a link takes in are led: `tc filter show dev PORT ingress`.
+async fn led_to(network: &mut Connection, index: u32) -> Result<BTreeSet<u32>, NetlinkError> {
+    let parent = TcHandle { major: u16::MAX, minor: 0 };
+    let message = TcMessage::from_parts(header(index, parent), Vec::new());
+    let request = RouteNetlinkMessage::GetTrafficFilter(message);
+    let answers = network.dump(|| "list traffic filters".to_owned(), request).await?;
+    let targets = answers.iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewTrafficFilter(filter) => target_of(filter),
+        _ => None,
+    });
+    Ok(targets.collect())
+}
+
+fn target_of(filter: &TcMessage) -> Option<u32> {
+    let options = filter.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    })?;
+    let actions = options.iter().find_map(|option| match option {
+        TcOption::U32(TcFilterU32Option::Action(actions)) => Some(actions),
+        _ => None,
+    })?;
+    let attributes = actions.iter().flat_map(|action| &action.attributes);
+    attributes.into_iter().find_map(|attribute| match attribute {
+        TcActionAttribute::Options(options) => options.iter().find_map(|option| match option {
+            TcActionOption::Mirror(TcActionMirrorOption::Parms(mirror)) => Some(mirror.ifindex),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
 /// What limits the links of a namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Disciplines {
     /// Rates of shaped links in bytes a second, by index.
     pub(crate) rates: BTreeMap<u32, u64>,
-    /// Links whose frames are seen as they come in.
-    pub(crate) seen: BTreeSet<u32>,
+    /// Links whose frames are seen as they come in, each with where they are led.
+    pub(crate) led: BTreeMap<u32, BTreeSet<u32>>,
 }
 
-/// Reads what limits the links: `tc qdisc show`.
+/// Reads what limits the links: `tc qdisc show`, and `tc filter show` where frames are seen.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -196,10 +234,13 @@ pub(crate) async fn list(network: &mut Connection) -> Result<Disciplines, Netlin
         match kind {
             Some("tbf") => found.rates.extend(rate_of(&message).map(|rate| (index, rate))),
             Some("ingress") => {
-                found.seen.insert(index);
+                found.led.insert(index, BTreeSet::new());
             }
             _ => {}
         }
+    }
+    for (index, targets) in &mut found.led {
+        *targets = led_to(network, *index).await?;
     }
     Ok(found)
 }
