@@ -162,6 +162,11 @@ impl App {
         rest.spawn(self.overlay.run(rest_stop.clone()));
         rest.spawn(self.dispatcher.run(rest_stop.clone()));
         rest.spawn(streams::listen(self.listener, self.secrets, self.incoming));
+        let server_stop = CancellationToken::new();
+        let (started, starting) = watch::channel(false);
+        let mut servers = JoinSet::new();
+        let api = Arc::new(Api(self.controller.clone()));
+        servers.spawn(self.server.run(api, starting, server_stop.clone()));
         match self.controller.restore().await {
             Ok(outcome) => tracing::info!(?outcome, "endpoints restored"),
             // Without a cluster there is nothing to restore.
@@ -170,6 +175,7 @@ impl App {
                 // With endpoints unknown the reconciler would take their data paths for strays.
                 core_stop.cancel();
                 drop(core.await);
+                servers.shutdown().await;
                 rest.shutdown().await;
                 anyhow::bail!("endpoints were not restored: {error}");
             }
@@ -187,10 +193,7 @@ impl App {
             let (controller, stop) = (self.controller.clone(), rest_stop.clone());
             async move { controller.end_detached_until(stop).await }
         });
-        let server_stop = CancellationToken::new();
-        let api = Arc::new(Api(self.controller.clone()));
-        let mut servers = JoinSet::new();
-        servers.spawn(self.server.run(api, server_stop.clone()));
+        started.send_replace(true);
         let mut discovered = None;
         if let Some((server, plugin)) = self.docker {
             if let Err(error) = plugin.restore().await {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use weft_api::control::{
-    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentRef, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
     ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
@@ -221,17 +221,13 @@ impl Client {
     }
 
     /// Returns an attachment, with what in the kernel is not as it was made.
-    pub async fn attachment(
-        &self,
-        network: &str,
-        key: &AttachmentKey,
-    ) -> Called<AttachmentResource> {
-        self.get(attachment_target(network, key)).await
+    pub async fn attachment(&self, of: &AttachmentRef) -> Called<AttachmentResource> {
+        self.get(attachment_target(of)).await
     }
 
     /// Ends an attachment; success as well when it is absent.
-    pub async fn delete_attachment(&self, network: &str, key: &AttachmentKey) -> Called<()> {
-        self.delete(attachment_target(network, key)).await
+    pub async fn delete_attachment(&self, of: &AttachmentRef) -> Called<()> {
+        self.delete(attachment_target(of)).await
     }
 
     /// Ends the attachments that a runtime does not name.
@@ -299,9 +295,15 @@ fn endpoint_target(network: &str, endpoint: &str, rest: &str) -> Target {
     Target::new(format!("/networks/{}/endpoints/{}{rest}", segment(network), segment(endpoint)))
 }
 
-fn attachment_target(network: &str, key: &AttachmentKey) -> Target {
+/// Where an attachment is.
+pub(crate) fn attachment_target(of: &AttachmentRef) -> Target {
+    let AttachmentRef { network, configuration, key } = of;
     let (container, ifname) = (segment(&key.container_id), segment(&key.ifname));
-    Target::new(format!("/attachments/{}/{container}/{ifname}", segment(network)))
+    let target = Target::new(format!("/attachments/{}/{container}/{ifname}", segment(network)));
+    match &configuration[..] {
+        "" => target,
+        configuration => target.query("configuration", configuration),
+    }
 }
 
 fn of_network(target: Target, network: Option<&str>) -> Target {

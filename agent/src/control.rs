@@ -11,11 +11,12 @@ mod lookup;
 mod respond;
 mod routes;
 mod server;
+mod starting;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weft_api::control::{
-    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentRef, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
     ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
@@ -130,9 +131,9 @@ pub trait ControlApi: Send + Sync + 'static {
     /// Lists the attachments of this node, to the network of one name or to all.
     async fn attachments(&self, network: Option<String>) -> Answer<Vec<AttachmentResource>>;
     /// Returns one attachment, with what in the kernel is not as it was made.
-    async fn attachment(&self, network: String, key: AttachmentKey) -> Answer<AttachmentResource>;
+    async fn attachment(&self, of: AttachmentRef) -> Answer<AttachmentResource>;
     /// Ends an attachment. One that is absent, or its network, is success.
-    async fn delete_attachment(&self, network: String, key: AttachmentKey) -> Answer<()>;
+    async fn delete_attachment(&self, of: AttachmentRef) -> Answer<()>;
     /// Ends the attachments of this node that a runtime does not name.
     async fn collect_attachments(&self, request: AttachmentGc) -> Answer<AttachmentsGone>;
     /// Tells whether a container could be attached now.

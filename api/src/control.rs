@@ -18,8 +18,8 @@ mod secret;
 mod table;
 
 pub use attachment::{
-    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentResource,
-    AttachmentStatus, AttachmentsGone, Bandwidth, HostInterface,
+    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentRef,
+    AttachmentResource, AttachmentStatus, AttachmentsGone, Bandwidth,
 };
 pub use cluster::{
     ClusterResource, ClusterState, ForgetRequest, InitRequest, IpamPool, IpamShare, JoinRequest,

@@ -43,7 +43,7 @@ pub use engine::{Cli, Engine, IMAGE};
 pub use ground::{GOSSIP_PORT, Underlay};
 pub use kernel::Kernel;
 pub use program::{Ran, weft_binary};
-pub use runtime::{Runtime, key, pod};
+pub use runtime::{Runtime, of, pod};
 pub use sandbox::{Sandbox, SteadyPing, addresses};
 pub use systemd::Systemd;
 

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weft_agent::client::{Called, Client, ClientError};
 use weft_api::control::{
-    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentResource, Bandwidth,
-    ControlError, ErrorKind, IpamPool, ListFilter, NetworkCreate,
+    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentRef,
+    AttachmentResource, Bandwidth, ControlError, ErrorKind, IpamPool, ListFilter, NetworkCreate,
 };
 use weft_overlay::netlink::namespace::run_in;
 use weft_overlay::netlink::{Connection, Namespace, link};
@@ -52,13 +54,19 @@ fn given(address: &str, add: AttachmentAdd) -> AttachmentAdd {
     AttachmentAdd { addresses: AttachmentAddresses::Given { addresses }, ..add }
 }
 
+/// An attachment to `blue`, of whatever configuration.
+fn of_blue(container: &str) -> AttachmentRef {
+    let (network, configuration) = ("blue".to_owned(), String::new());
+    AttachmentRef { network, configuration, key: key(container) }
+}
+
 async fn added(host: &Host, request: &AttachmentAdd) -> AttachmentResource {
     let added = host.client.add_attachment(request).await;
     added.unwrap_or_else(|error| panic!("{} on {}: {error}", request.key.container_id, host.name))
 }
 
 async fn gone(host: &Host, container: &str) {
-    let deleted = host.client.delete_attachment("blue", &key(container)).await;
+    let deleted = host.client.delete_attachment(&of_blue(container)).await;
     deleted.unwrap_or_else(|error| panic!("{container} on {}: {error}", host.name));
 }
 
@@ -99,13 +107,9 @@ async fn containers_of_two_hosts_reach_each_other_and_del_leaves_nothing() {
     let here = added(one, &add("near", &near)).await;
     assert_eq!(here.endpoint.container, Some(key("near")));
     assert_eq!(here.endpoint.name, "near-eth0");
-    let host_interface = here.host_interface.clone().expect("the network has a way out");
-    let mut connection = Connection::open(&one.namespace).await.expect("netlink");
-    let outer = link::get(&mut connection, &host_interface.name).await.expect("the host's end");
-    assert_eq!(outer.mac, host_interface.mac);
     let there = added(two, &add("far", &far)).await;
     near.reaches(&addresses(&there.endpoint)).await;
-    let whole = one.client.attachment("blue", &key("near")).await.expect("near");
+    let whole = one.client.attachment(&of_blue("near")).await.expect("near");
     assert_eq!((whole.faults.as_slice(), whole.endpoint.id), (&[][..], here.endpoint.id));
     assert_eq!(containers(&one.client.attachments(None).await.expect("a list")), set(&["near"]));
     let shown = one.weft(&["endpoint", "inspect", "near-eth0"]);
@@ -121,7 +125,7 @@ async fn containers_of_two_hosts_reach_each_other_and_del_leaves_nothing() {
         })
         .await;
     }
-    let absent = one.client.attachment("blue", &key("near")).await;
+    let absent = one.client.attachment(&of_blue("near")).await;
     assert_eq!(refusal(absent).kind, ErrorKind::NotFound);
 }
 
@@ -166,7 +170,7 @@ async fn an_attachment_is_made_anew_only_when_its_namespace_or_interface_is_gone
     let nowhere = AttachmentAdd { netns: "/nowhere".to_owned(), ..add("web", &first) };
     let refused = refusal(host.client.add_attachment(&nowhere).await);
     assert_eq!(refused.kind, ErrorKind::InvalidParameter);
-    let same = host.client.attachment("blue", &key("web")).await.expect("untouched");
+    let same = host.client.attachment(&of_blue("web")).await.expect("untouched");
     assert_eq!((same.endpoint.id, same.faults.len()), (before.endpoint.id, 0));
 
     let moved = added(host, &add("web", &second)).await;
@@ -174,12 +178,66 @@ async fn an_attachment_is_made_anew_only_when_its_namespace_or_interface_is_gone
     assert_eq!(first.links().await.len(), 1, "the old interface is gone");
     let mut inside = Connection::open(second.namespace()).await.expect("netlink");
     link::remove(&mut inside, "eth0").await.expect("it goes");
-    let faulty = host.client.attachment("blue", &key("web")).await.expect("still known");
+    let faulty = host.client.attachment(&of_blue("web")).await.expect("still known");
     assert!(faulty.faults.iter().any(|fault| fault.contains("is gone")), "{:?}", faulty.faults);
     let anew = added(host, &add("web", &second)).await;
     assert_ne!(anew.endpoint.id, moved.endpoint.id);
     assert_eq!(host.client.attachments(None).await.expect("a list").len(), 1);
     assert_eq!(used(&host.client).await, 2, "the gateway's and its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_one_sandbox_by_whatever_path_and_only_while_it_is_there() {
+    let testbed = Testbed::cluster(1).await;
+    let host = &testbed.hosts[0];
+    let sandbox = testbed.sandbox("web");
+    let first = added(host, &add("web", &sandbox)).await.endpoint.sandbox.expect("joined");
+    let links = tempfile::tempdir().expect("a directory");
+    let link = links.path().join("netns");
+    symlink(sandbox.path().parent().expect("a directory"), &link).expect("a link");
+    let by_link = link.join(sandbox.path().file_name().expect("a name"));
+    let second = AttachmentAdd {
+        key: AttachmentKey { ifname: "eth1".to_owned(), ..key("web") },
+        netns: by_link.to_str().expect("a path of ours").to_owned(),
+        ..add("web", &sandbox)
+    };
+    let second = added(host, &second).await.endpoint.sandbox.expect("joined");
+    assert_eq!((&second.id, &second.key), (&first.id, &first.key));
+    assert!(first.gateway.is_some() && second.gateway.is_none(), "one default route");
+
+    let path = sandbox.path().to_owned();
+    sandbox.vanish();
+    let again = Sandbox::make(path);
+    let anew = added(host, &add("other", &again)).await.endpoint.sandbox.expect("joined");
+    assert_eq!(anew.gateway, first.gateway, "what vanished has no default route any more");
+    assert_ne!(anew.id, first.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_is_found_by_its_configuration_whatever_network_that_has_now() {
+    let testbed = Testbed::cluster(1).await;
+    let host = &testbed.hosts[0];
+    let sandbox = testbed.sandbox("web");
+    let named = |network: &str, configuration: &str| {
+        let (network, configuration) = (network.to_owned(), configuration.to_owned());
+        AttachmentRef { network, configuration, key: key("web") }
+    };
+    added(host, &add("web", &sandbox)).await;
+    let of_another = named("blue", "another");
+    host.client.delete_attachment(&of_another).await.expect("nothing of it is here");
+    assert!(host.client.attachment(&of_another).await.is_err());
+    let changed = named("green", LIST);
+    let found = host.client.attachment(&changed).await.expect("it is there");
+    assert_eq!(found.endpoint.network, "blue");
+    let moved =
+        AttachmentAdd { network: with_subnets("green", &["10.65.0.0/24"]), ..add("web", &sandbox) };
+    let refused = refusal(host.client.add_attachment(&moved).await);
+    assert_eq!(refused.kind, ErrorKind::Conflict, "it is attached already, elsewhere");
+    host.client.delete_attachment(&changed).await.expect("gone");
+    assert_eq!(sandbox.links().await.len(), 1, "only lo is left");
+    added(host, &moved).await;
+    gone(host, "web").await;
+    assert_eq!(host.client.attachments(None).await.expect("a list").len(), 1, "not of `blue`");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +263,7 @@ async fn gc_ends_what_its_runtime_does_not_name_and_nothing_else() {
     assert_eq!(containers(&other.client.attachments(None).await.expect("b")), set(&["d"]));
     let endpoints = host.client.endpoints(None, &ListFilter::default()).await.expect("endpoints");
     assert!(endpoints.iter().any(|one| one.name == "person"), "{endpoints:?}");
-    let d = other.client.attachment("blue", &key("d")).await.expect("d");
+    let d = other.client.attachment(&of_blue("d")).await.expect("d");
     boxes[0].reaches(&addresses(&d.endpoint)).await;
 }
 
@@ -339,9 +397,9 @@ async fn attachments_outlive_the_agent_and_those_of_gone_containers_can_be_delet
     let host = &testbed.hosts[0];
     let found = host.client.attachments(Some("blue")).await.expect("a list");
     assert_eq!(containers(&found), set(&["stays", "goes"]));
-    let whole = host.client.attachment("blue", &key("stays")).await.expect("stays");
+    let whole = host.client.attachment(&of_blue("stays")).await.expect("stays");
     assert_eq!(whole.faults, Vec::<String>::new());
-    let lost = host.client.attachment("blue", &key("goes")).await.expect("goes");
+    let lost = host.client.attachment(&of_blue("goes")).await.expect("goes");
     assert_eq!(lost.faults, ["its namespace is gone"]);
     let repeated = refusal(host.client.add_attachment(&add("stays", &stays)).await);
     assert_eq!(repeated.kind, ErrorKind::Conflict);
@@ -424,6 +482,17 @@ async fn traffic_passes_at_the_rate_that_was_asked_for_and_others_are_not_slower
     })
     .await;
     near_it("from the limited one, repaired", throughput(slow, free, of(&unlimited)).await);
+    let namespaces = host.kernel().await.observed.namespaces;
+    let port = namespaces.values().flat_map(|there| there.rates.keys()).next().expect("a port");
+    let filter = ["filter", "del", "dev", port, "ingress"];
+    let removed = run_in(&network, || Command::new("tc").args(filter).status());
+    assert!(removed.expect("the namespace").expect("tc runs").success());
+    eventually("what leads to the limit is repaired", async || {
+        let status = host.client.status().await.ok()?;
+        status.counters.get("repaired_limits_missing").filter(|count| **count == 2).map(drop)
+    })
+    .await;
+    near_it("from the limited one, led again", throughput(slow, free, of(&unlimited)).await);
     gone(host, "slow").await;
     assert!(shapers(&host.kernel().await).is_empty());
 }
@@ -459,8 +528,8 @@ async fn two_hundred_at_once_have_an_address_each_and_leave_none_behind() {
     let mut tasks = JoinSet::new();
     for number in 0..200 {
         let client = host.client.clone();
-        let key = key(&format!("c{number}"));
-        tasks.spawn(async move { client.delete_attachment("blue", &key).await });
+        let of = of_blue(&format!("c{number}"));
+        tasks.spawn(async move { client.delete_attachment(&of).await });
     }
     let deleted = tasks.join_all().await.into_iter().collect::<Called<Vec<()>>>();
     deleted.expect("all are gone");

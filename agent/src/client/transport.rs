@@ -37,6 +37,10 @@ impl Target {
         self
     }
 
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub(crate) fn filter(self, filter: &ListFilter) -> Self {
         let target = match &filter.name {
             Some(name) => self.query("name", name),

@@ -7,29 +7,17 @@ use std::path::PathBuf;
 
 use cni::types::{Code, NetConf, PluginError};
 use serde_json::{Map, Value};
-use weft_api::control::AttachmentKey;
+use weft_api::control::{AttachmentKey, AttachmentRef};
 
 use super::member::{self, invalid};
 use super::socket::Agent;
-use super::spool::Detached;
 
 /// The control socket unless the configuration names another.
 const DEFAULT_SOCKET: &str = "/run/weft/weft.sock";
 
-/// The members there are. The specification's are found in any case, as Go finds them.
-const STANDARD: [&str; 10] = [
-    "cniVersion",
-    "name",
-    "type",
-    "capabilities",
-    "ipam",
-    "dns",
-    "prevResult",
-    "cni.dev/valid-attachments",
-    "cni.dev/attachments",
+/// The members there are beside the specification's; `args` is a convention for others.
+const OWN: [&str; 12] = [
     "args",
-];
-const OWN: [&str; 11] = [
     "network",
     "subnet",
     "ipv6",
@@ -88,9 +76,10 @@ impl Configuration {
     }
 
     /// The attachment that a call is about.
-    pub(super) fn attachment(&self, id: &str, ifname: &str) -> Result<Detached, PluginError> {
+    pub(super) fn attachment(&self, id: &str, ifname: &str) -> Result<AttachmentRef, PluginError> {
         let key = AttachmentKey { container_id: id.to_owned(), ifname: ifname.to_owned() };
-        Ok(Detached { network: self.network()?, key })
+        let configuration = self.standard.name.clone();
+        Ok(AttachmentRef { network: self.network()?, configuration, key })
     }
 
     /// The members that nobody here reads.
@@ -98,8 +87,7 @@ impl Configuration {
         self.members
             .keys()
             .map(String::as_str)
-            .filter(|key| !OWN.contains(key))
-            .filter(|key| !STANDARD.iter().any(|known| known.eq_ignore_ascii_case(key)))
+            .filter(|key| !OWN.contains(key) && !NetConf::names(key))
             .collect()
     }
 }

@@ -3,11 +3,11 @@
 use cni::invoke::blocking::{Exec, delegate_del};
 use cni::skel::CmdArgs;
 use cni::types::{Code, PluginError};
-use weft_api::control::ErrorKind;
+use weft_api::control::{AttachmentRef, ErrorKind};
 
 use super::configuration::Configuration;
 use super::socket::{Agent, CallError};
-use super::spool::{Detached, Spool};
+use super::spool::{Kept, Spool};
 use super::{delegated, refusal, say};
 
 /// Ends an attachment, then gives its addresses back to the plugin they are from.
@@ -25,7 +25,7 @@ pub(super) fn exec(exec: &dyn Exec, args: &CmdArgs) -> Result<(), PluginError> {
     delegate_del(plugin, &args.stdin, exec).map_err(|error| delegated(plugin, &error))
 }
 
-fn detach(agent: &Agent, attachment: &Detached) -> Result<(), PluginError> {
+fn detach(agent: &Agent, attachment: &AttachmentRef) -> Result<(), PluginError> {
     let error = match agent.delete(attachment) {
         Ok(()) => return Ok(()),
         Err(error) => error,
@@ -39,10 +39,14 @@ fn detach(agent: &Agent, attachment: &Detached) -> Result<(), PluginError> {
         CallError::Unusable(_) => None,
     };
     let Some(reason) = later else { return Err(refusal::of(error)) };
-    Spool::beside(agent.socket()).add(attachment).map_err(|error| {
+    let kept = Spool::beside(agent.socket()).add(attachment).map_err(|error| {
         let msg = "the agent of this host does not answer, and cannot be told later";
         PluginError::new(Code::TRY_AGAIN_LATER, msg).with_details(format!("{reason}; {error}"))
     })?;
-    say(&format!("the agent ends the attachment later: {reason}"));
+    match kept {
+        Kept::Written => say(&format!("the agent ends the attachment later: {reason}")),
+        // What an earlier run of the host left it ends by itself.
+        Kept::NothingToEnd => say("no agent ran on this host since its start"),
+    }
     Ok(())
 }

@@ -11,12 +11,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 use weft_api::control::{
-    AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource, AttachmentStatus,
+    AttachmentAdd, AttachmentGc, AttachmentRef, AttachmentResource, AttachmentStatus,
     AttachmentsGone, ControlError,
 };
 
-use super::spool::Detached;
-use crate::client::segment;
+use crate::client::{attachment_target, segment};
 use exchange::Answer;
 
 /// How long ADD waits for an agent that is not there: it may be starting again.
@@ -78,13 +77,13 @@ impl Agent {
     }
 
     /// Looks at an attachment.
-    pub(super) fn attachment(&self, attachment: &Detached) -> Called<AttachmentResource> {
-        decode(&self.call("GET", &target(attachment), &[], LOOK)?)
+    pub(super) fn attachment(&self, attachment: &AttachmentRef) -> Called<AttachmentResource> {
+        decode(&self.call("GET", attachment_target(attachment).as_str(), &[], LOOK)?)
     }
 
     /// Ends an attachment, if it is there.
-    pub(super) fn delete(&self, attachment: &Detached) -> Called<()> {
-        self.call("DELETE", &target(attachment), &[], DETACH).map(drop)
+    pub(super) fn delete(&self, attachment: &AttachmentRef) -> Called<()> {
+        self.call("DELETE", attachment_target(attachment).as_str(), &[], DETACH).map(drop)
     }
 
     /// Ends attachments that are not in use.
@@ -145,11 +144,6 @@ impl Agent {
     fn explain(&self, error: &io::Error) -> String {
         format!("control socket `{}`: {error}", self.socket.display())
     }
-}
-
-fn target(Detached { network, key }: &Detached) -> String {
-    let AttachmentKey { container_id, ifname } = key;
-    format!("/attachments/{}/{}/{}", segment(network), segment(container_id), segment(ifname))
 }
 
 fn taken(answer: &Answer) -> Called<Vec<u8>> {

@@ -8,13 +8,13 @@
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
-use weft_api::control::AttachmentKey;
+use weft_api::control::AttachmentRef;
 
 /// The directory's name.
 pub(crate) const DIRECTORY: &str = "cni-detached";
@@ -31,21 +31,25 @@ const PARTIAL_AGE: Duration = Duration::from_secs(60);
 /// Bytes of the digest that a file is named by.
 const DIGEST_BYTES: usize = 20;
 
-/// An attachment whose end the runtime has asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Detached {
-    /// The network, by name.
-    pub(crate) network: String,
-    /// Which of its attachments.
-    pub(crate) key: AttachmentKey,
+/// Links that a socket's path may lead through.
+const LINKS_MAX: usize = 8;
+/// Bits of a mode by which others may write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// What came of an end that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is written down.
+    Written,
+    /// No agent has made its directory since the host's start, so nothing was made by one.
+    NothingToEnd,
 }
 
 /// What is in the directory.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
     /// What is to be ended.
-    pub(crate) detached: Vec<Detached>,
+    pub(crate) detached: Vec<AttachmentRef>,
     /// Files that say nothing: they are removed.
     pub(crate) damaged: Vec<PathBuf>,
 }
@@ -57,16 +61,24 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// The one beside a control socket.
+    /// The one beside a control socket; of one that is a link, beside what it leads to.
     pub(crate) fn beside(socket: &Path) -> Self {
-        Self { directory: socket.with_file_name(DIRECTORY) }
+        Self { directory: target(socket).with_file_name(DIRECTORY) }
+    }
+
+    /// Where it is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Writes an attachment down, durably, or not at all.
     ///
     /// # Errors
-    /// When the directory is full or cannot be written.
-    pub(crate) fn add(&self, detached: &Detached) -> io::Result<()> {
+    /// When the directory is full, cannot be written, or can be written by other users.
+    pub(crate) fn add(&self, detached: &AttachmentRef) -> io::Result<Kept> {
+        if self.directory.parent().is_some_and(|above| !above.exists()) {
+            return Ok(Kept::NothingToEnd);
+        }
         self.make()?;
         let files = fs::read_dir(&self.directory)?.take(FILES_MAX).count();
         if files == FILES_MAX && !self.has(detached) {
@@ -85,16 +97,11 @@ impl Spool {
             // What failed is told; a partial file counts for nothing.
             let _ = fs::remove_file(&partial);
         }
-        written
-    }
-
-    /// Whether anything was ever written down since the machine's start.
-    pub(crate) fn is_there(&self) -> bool {
-        self.directory.exists()
+        written.map(|()| Kept::Written)
     }
 
     /// Whether an attachment is written down.
-    pub(crate) fn has(&self, detached: &Detached) -> bool {
+    pub(crate) fn has(&self, detached: &AttachmentRef) -> bool {
         self.path(detached).exists()
     }
 
@@ -102,7 +109,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the directory cannot be written.
-    pub(crate) fn remove(&self, detached: &Detached) -> io::Result<()> {
+    pub(crate) fn remove(&self, detached: &AttachmentRef) -> io::Result<()> {
         match fs::remove_file(self.path(detached)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
@@ -112,14 +119,15 @@ impl Spool {
     /// Reads all there is, and clears away what can never be read.
     ///
     /// # Errors
-    /// When the directory cannot be read; that there is none is no error.
+    /// When the directory cannot be read, or can be written by other users; that there is none is
+    /// no error.
     pub(crate) fn list(&self) -> io::Result<Listed> {
         let mut listed = Listed::default();
-        let entries = match fs::read_dir(&self.directory) {
+        match self.check() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listed),
-            entries => entries?,
-        };
-        for entry in entries.take(FILES_MAX) {
+            checked => checked?,
+        }
+        for entry in fs::read_dir(&self.directory)?.take(FILES_MAX) {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.ends_with(PARTIAL) {
@@ -138,22 +146,50 @@ impl Spool {
         Ok(listed)
     }
 
-    /// Makes the directory, and the one it is in where no agent has started yet.
-    fn make(&self) -> io::Result<()> {
-        if let Some(above) = self.directory.parent() {
-            DirBuilder::new().recursive(true).mode(0o755).create(above)?;
+    /// Makes the directory where there is none, and sees that nobody else writes into it.
+    ///
+    /// # Errors
+    /// When it cannot be made, is something else, or can be written by other users.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
+        self.check()
     }
 
-    fn path(&self, detached: &Detached) -> PathBuf {
+    fn check(&self) -> io::Result<()> {
+        let found = fs::symlink_metadata(&self.directory)?;
+        let own = found.uid() == nix::unistd::geteuid().as_raw();
+        if found.is_dir() && own && found.mode() & OTHERS_WRITE == 0 {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("`{}` is no directory of this user's alone", self.directory.display()),
+        ))
+    }
+
+    fn path(&self, detached: &AttachmentRef) -> PathBuf {
         self.directory.join(digest(detached) + WHOLE)
     }
 }
 
-/// Names an attachment. A zero byte is in no name, so no two attachments are spelled alike.
-fn digest(Detached { network, key }: &Detached) -> String {
-    let spelled = [&network[..], &key.container_id, &key.ifname].join("\0");
+/// Follows links, also to what is not there now.
+fn target(socket: &Path) -> PathBuf {
+    let mut path = socket.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(next) = fs::read_link(&path) else { break };
+        path = path.parent().map(|above| above.join(&next)).unwrap_or(next);
+    }
+    path
+}
+
+/// Names an attachment by what tells it apart. A zero byte is in no name and no network is without
+/// one, so no two attachments are spelled alike.
+fn digest(AttachmentRef { network, configuration, key }: &AttachmentRef) -> String {
+    let of = if configuration.is_empty() { network.clone() } else { format!("\0{configuration}") };
+    let spelled = [&of[..], &key.container_id, &key.ifname].join("\0");
     Sha256::digest(spelled).iter().take(DIGEST_BYTES).fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -162,15 +198,18 @@ fn digest(Detached { network, key }: &Detached) -> String {
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // Left by a process of the same number.
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-fn read(path: &Path) -> Option<Detached> {
+fn read(path: &Path) -> Option<AttachmentRef> {
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    file.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
@@ -185,15 +224,20 @@ fn clear_if_old(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use weft_api::control::AttachmentKey;
+
     use super::*;
 
-    fn detached(container: &str, ifname: &str) -> Detached {
+    fn detached(container: &str, ifname: &str) -> AttachmentRef {
         let key = AttachmentKey { container_id: container.into(), ifname: ifname.into() };
-        Detached { network: "blue".into(), key }
+        AttachmentRef { network: "blue".into(), configuration: "pods".into(), key }
     }
 
     fn spool() -> (tempfile::TempDir, Spool) {
         let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("run")).unwrap();
         let spool = Spool::beside(&directory.path().join("run/weft.sock"));
         (directory, spool)
     }
@@ -217,13 +261,84 @@ mod tests {
     fn no_name_leads_out_of_the_directory() {
         let (directory, spool) = spool();
         for name in ["../../../out", "/out", "", ".", "a\0b"] {
-            let hostile = Detached { network: name.into(), ..detached(name, name) };
+            let configuration = name.into();
+            let hostile = AttachmentRef { configuration, ..detached(name, name) };
             spool.add(&hostile).unwrap();
             assert!(spool.has(&hostile));
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         assert_eq!(fs::read_dir(directory.path().join("run")).unwrap().count(), 1);
         assert_eq!(spool.list().unwrap().detached.len(), 5);
+    }
+
+    #[test]
+    fn an_attachment_goes_by_its_configuration_or_else_by_its_network() {
+        let (_directory, spool) = spool();
+        let before = AttachmentRef { network: "green".into(), ..detached("web", "eth0") };
+        spool.add(&before).unwrap();
+        assert!(spool.has(&detached("web", "eth0")), "the configuration has another network now");
+        let nameless = |network: &str| {
+            let (network, configuration) = (network.into(), String::new());
+            AttachmentRef { network, configuration, ..detached("web", "eth0") }
+        };
+        assert!(!spool.has(&nameless("pods")) && !spool.has(&nameless("green")));
+        spool.add(&nameless("blue")).unwrap();
+        assert!(spool.has(&nameless("blue")) && !spool.has(&nameless("green")));
+    }
+
+    #[test]
+    fn where_no_agent_was_nothing_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::beside(&directory.path().join("absent/weft.sock"));
+        assert_eq!(spool.add(&detached("web", "eth0")).unwrap(), Kept::NothingToEnd);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_socket_that_is_a_link_leads_to_the_agents_own_directory() {
+        let (directory, spool) = spool();
+        let (first, second) = (directory.path().join("a.sock"), directory.path().join("b.sock"));
+        symlink("run/weft.sock", &first).unwrap();
+        symlink(&first, &second).unwrap();
+        Spool::beside(&second).add(&detached("web", "eth0")).unwrap();
+        assert!(spool.has(&detached("web", "eth0")));
+        symlink("round.sock", directory.path().join("round.sock")).unwrap();
+        let round = Spool::beside(&directory.path().join("round.sock"));
+        assert_eq!(round.directory(), directory.path().join(DIRECTORY));
+    }
+
+    #[test]
+    fn a_directory_that_others_write_or_that_is_a_link_is_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+        let (directory, spool) = spool();
+        spool.add(&detached("web", "eth0")).unwrap();
+        let inside = directory.path().join("run").join(DIRECTORY);
+        fs::set_permissions(&inside, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(spool.add(&detached("db", "eth0")).is_err());
+        assert!(spool.list().is_err());
+        let elsewhere = directory.path().join("elsewhere");
+        fs::rename(&inside, &elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).unwrap();
+        symlink(&elsewhere, &inside).unwrap();
+        assert!(spool.add(&detached("db", "eth0")).is_err());
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_written_and_read_is_followed_nowhere() {
+        let (directory, spool) = spool();
+        spool.make().unwrap();
+        let inside = directory.path().join("run").join(DIRECTORY);
+        let outside = directory.path().join("outside");
+        fs::write(&outside, serde_json::to_vec(&detached("web", "eth0")).unwrap()).unwrap();
+        let name = digest(&detached("web", "eth0"));
+        symlink(&outside, inside.join(format!("{name}.{}{PARTIAL}", std::process::id()))).unwrap();
+        symlink(&outside, inside.join(name + WHOLE)).unwrap();
+        assert_eq!(spool.list().unwrap().damaged.len(), 1, "a link is no file");
+        spool.add(&detached("web", "eth0")).unwrap();
+        assert_eq!(spool.list().unwrap().detached.len(), 1);
+        let kept: AttachmentRef = serde_json::from_slice(&fs::read(&outside).unwrap()).unwrap();
+        assert_eq!(kept, detached("web", "eth0"), "what a link led to is as it was");
     }
 
     #[test]

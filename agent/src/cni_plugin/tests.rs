@@ -195,7 +195,7 @@ fn del_goes_on_where_add_would_be_refused_and_without_a_namespace() {
     call.netns = String::new();
     call.args = "=;=".into();
     call.succeeds();
-    assert_eq!(agent.only_request().0, "DELETE /attachments/pods/web-1/eth0");
+    assert_eq!(agent.only_request().0, "DELETE /attachments/pods/web-1/eth0?configuration=pods");
 }
 
 #[test]

@@ -11,6 +11,10 @@ use weft_api::control::{ControlError, ErrorKind};
 use crate::control::respond::Refusal;
 use crate::control::server::Context;
 
+/// How many bytes a route's body may have, where that is not what all may.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyBytes(pub(crate) usize);
+
 /// A JSON body. No body at all, and no word about its type, counts as `{}`.
 pub(crate) struct Body<T>(pub(crate) T);
 
@@ -20,10 +24,12 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
     async fn from_request(request: Request, context: &Context) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let is_typed = check_type(&parts.headers)?;
-        let read = Limited::new(body, context.limits.body_bytes).collect();
+        let own = parts.extensions.get::<BodyBytes>().map(|bytes| bytes.0);
+        let limit = own.unwrap_or(context.limits.body_bytes);
+        let read = Limited::new(body, limit).collect();
         let bytes = match tokio::time::timeout(context.limits.read, read).await {
             Ok(Ok(collected)) => collected.to_bytes(),
-            Ok(Err(error)) => return Err(unreadable(&*error, context.limits.body_bytes)),
+            Ok(Err(error)) => return Err(unreadable(&*error, limit)),
             Err(_) => {
                 return Err(Refusal::with_status(
                     StatusCode::REQUEST_TIMEOUT,

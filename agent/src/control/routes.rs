@@ -6,17 +6,24 @@ mod endpoint;
 mod network;
 mod table;
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use weft_api::control::ControlError;
 
+use crate::control::extract::BodyBytes;
 use crate::control::respond::Refusal;
 use crate::control::server::Context;
+use crate::control::starting::{Started, gate};
+
+/// Bytes of a list of what is in use: as many as the plugin reads of a runtime's.
+const GC_BYTES: BodyBytes = BodyBytes(8 << 20);
 
 /// All routes for a peer that may use them.
-pub(crate) fn open(context: Context) -> Router {
+pub(crate) fn open(context: Context, started: Started) -> Router {
     Router::new()
         .route("/cluster/init", post(cluster::init))
         .route("/cluster/join", post(cluster::join))
@@ -51,7 +58,7 @@ pub(crate) fn open(context: Context) -> Router {
             "/attachments/{network}/{container}/{ifname}",
             get(attachment::inspect).delete(attachment::remove),
         )
-        .route("/attachments/gc", post(attachment::collect))
+        .route("/attachments/gc", post(attachment::collect).layer(Extension(GC_BYTES)))
         .route("/attachments/status", get(attachment::status))
         .route("/networks/{network}/tables", get(table::tables))
         .route("/networks/{network}/tables/{table}", get(table::entries).post(table::create))
@@ -62,6 +69,7 @@ pub(crate) fn open(context: Context) -> Router {
         .route("/networks/{network}/watch", get(table::watch))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn_with_state(started, gate))
         .with_state(context)
 }
 

@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -19,7 +20,7 @@ use crate::control::{ControlApi, routes};
 /// Bounds of the control server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// Bytes of a request's body.
+    /// Bytes of a request's body, but for that of a garbage collection.
     pub body_bytes: usize,
     /// Connections at a time; further ones wait to be accepted.
     pub connections: usize,
@@ -69,11 +70,17 @@ impl Server {
         Ok(Self { listening: Listening::bind(path)?, limits })
     }
 
-    /// Serves until `stop`, then lets the answers under way finish and removes the socket.
-    pub async fn run(self, api: Arc<dyn ControlApi>, stop: CancellationToken) {
+    /// Serves until `stop`, then lets the answers under way finish and removes the socket. Until
+    /// `started` holds true, requests wait; those of CNI runtimes are refused.
+    pub async fn run(
+        self,
+        api: Arc<dyn ControlApi>,
+        started: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) {
         info!(socket = %self.listening.path().display(), "control socket open");
         let (owner, limits) = (self.listening.owner(), self.limits);
-        let open = routes::open(Context { api, limits, stop: stop.clone() });
+        let open = routes::open(Context { api, limits, stop: stop.clone() }, started);
         let bounds = Bounds { connections: limits.connections, drain: limits.drain };
         let each_stop = stop.clone();
         let each = move |stream| {

@@ -6,12 +6,14 @@ mod recorder;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weft_api::control::{
-    AttachRequest, AttachmentAdd, AttachmentAddresses, AttachmentGc, DetachRequest, EndpointCreate,
-    EndpointJoin, EntryCreate, EntryUpdate, ForgetRequest, InitRequest, JoinRequest, LeaveRequest,
-    ListFilter, NetworkCreate, SandboxId, Secret, TableValue, WatchLine, WatchQuery,
+    AttachRequest, AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, DetachRequest,
+    EndpointCreate, EndpointJoin, EntryCreate, EntryUpdate, ForgetRequest, InitRequest,
+    JoinRequest, LeaveRequest, ListFilter, NetworkCreate, SandboxId, Secret, TableValue, WatchLine,
+    WatchQuery,
 };
 
 use crate::client::{Client, ClientError};
@@ -24,6 +26,7 @@ struct Bench {
     recorder: Arc<Recorder>,
     stop: CancellationToken,
     server: JoinHandle<()>,
+    started: watch::Sender<bool>,
     _directory: tempfile::TempDir,
 }
 
@@ -33,8 +36,9 @@ fn bench(mood: Mood, limits: ServerLimits) -> Bench {
     let recorder = Arc::new(Recorder::new(mood));
     let stop = CancellationToken::new();
     let server = Server::bind(&path, limits).unwrap();
-    let server = tokio::spawn(server.run(recorder.clone(), stop.clone()));
-    Bench { client: Client::new(path), recorder, stop, server, _directory: directory }
+    let (started, starting) = watch::channel(true);
+    let server = tokio::spawn(server.run(recorder.clone(), starting, stop.clone()));
+    Bench { client: Client::new(path), recorder, stop, server, started, _directory: directory }
 }
 
 fn attach_request() -> AttachRequest {
@@ -105,8 +109,8 @@ async fn call_all(client: &Client) -> Vec<ClientError> {
         client.add_attachment(&attachment_add()).await.err(),
         client.attachments(None).await.err(),
         client.attachments(Some(n)).await.err(),
-        client.attachment(n, &recorder::key()).await.err(),
-        client.delete_attachment(n, &recorder::key()).await.err(),
+        client.attachment(&recorder::attachment_ref()).await.err(),
+        client.delete_attachment(&recorder::attachment_ref()).await.err(),
         client.collect_attachments(&gc).await.err(),
         client.attachment_status(None).await.err(),
         client.attachment_status(Some(n)).await.err(),
@@ -160,8 +164,8 @@ async fn every_route_reaches_its_operation_with_what_was_asked() {
         "add_attachment blue /run/netns/x",
         "attachments None",
         "attachments Some(\"blue\")",
-        "attachment blue c1 eth0",
-        "delete_attachment blue c1 eth0",
+        "attachment blue `a&b c` c1 eth0",
+        "delete_attachment blue `a&b c` c1 eth0",
         "collect_attachments blue 1",
         "attachment_status None",
         "attachment_status Some(\"blue\")",
@@ -211,6 +215,42 @@ async fn a_watch_delivers_each_event_when_it_happens_and_ends_in_order() {
     }
     drop(sender);
     assert_eq!(watch.next().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn while_the_agent_starts_a_runtime_is_refused_and_a_person_waits() {
+    let bench = bench(Mood::Willing, ServerLimits::default());
+    bench.started.send_replace(false);
+    let of = recorder::attachment_ref();
+    let refused = [
+        bench.client.add_attachment(&attachment_add()).await.err(),
+        bench.client.delete_attachment(&of).await.err(),
+        bench.client.attachment_status(None).await.err(),
+    ];
+    for error in refused {
+        match error {
+            Some(ClientError::Refused(error)) => assert_eq!(error.kind, ErrorKind::Unavailable),
+            other => panic!("{other:?}"),
+        }
+    }
+    let client = bench.client.clone();
+    let waiting = tokio::spawn(async move { client.members().await });
+    let second = bench.client.attachments(None).await;
+    assert!(second.is_err() && bench.recorder.take_calls().is_empty());
+    bench.started.send_replace(true);
+    waiting.await.unwrap().unwrap();
+    bench.client.delete_attachment(&of).await.unwrap();
+    assert_eq!(bench.recorder.take_calls().len(), 2);
+}
+
+#[tokio::test]
+async fn a_list_of_what_is_in_use_may_be_long() {
+    let bench = bench(Mood::Willing, ServerLimits::default());
+    let (network, configuration) = ("blue".to_owned(), "pods".to_owned());
+    let key = AttachmentKey { container_id: "c".repeat(200), ..recorder::key() };
+    let gc = AttachmentGc { network, configuration, valid: vec![key; 20_000] };
+    bench.client.collect_attachments(&gc).await.unwrap();
+    assert_eq!(bench.recorder.take_calls(), ["collect_attachments blue 20000"]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weft_api::control::{
-    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentRef, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, ControlError, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
     ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
@@ -180,12 +180,12 @@ impl ControlApi for Api {
         self.0.list_attachments(network).await
     }
 
-    async fn attachment(&self, network: String, key: AttachmentKey) -> Answer<AttachmentResource> {
-        self.0.inspect_attachment(&network, &key).await
+    async fn attachment(&self, of: AttachmentRef) -> Answer<AttachmentResource> {
+        self.0.inspect_attachment(&of).await
     }
 
-    async fn delete_attachment(&self, network: String, key: AttachmentKey) -> Answer<()> {
-        self.run(|c| async move { c.end_attachment(&network, &key).await }).await
+    async fn delete_attachment(&self, of: AttachmentRef) -> Answer<()> {
+        self.run(|c| async move { c.end_attachment(&of).await }).await
     }
 
     async fn collect_attachments(&self, request: AttachmentGc) -> Answer<AttachmentsGone> {

@@ -1,4 +1,4 @@
-//! Attachments: endpoints of CNI containers, found by network, container and interface.
+//! Attachments: endpoints of CNI containers, found by configuration, container and interface.
 //!
 //! A runtime may repeat and break off what it asks, and may ask for the end of what it never heard
 //! the beginning of. So whatever is done to one key takes turns; different keys do not wait for
@@ -9,15 +9,14 @@ use std::net::IpAddr;
 
 use tokio::sync::OwnedMutexGuard;
 use weft_api::control::{
-    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentResource,
-    AttachmentsGone, Bandwidth, ControlError, EndpointCreate, EndpointJoin, HostInterface,
+    AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, AttachmentRef,
+    AttachmentResource, AttachmentsGone, Bandwidth, ControlError, EndpointCreate, EndpointJoin,
     NetworkCreate,
 };
 use weft_api::{Definition, EndpointId};
-use weft_overlay::names;
 use weft_overlay::netlink::Namespace;
-use weft_overlay::netlink::way_out::HOST_MAC;
 
+mod arrivals;
 mod detached;
 mod faults;
 mod status;
@@ -33,13 +32,9 @@ use crate::overlay_driver::options::{EGRESS_BURST, EGRESS_RATE, INGRESS_BURST, I
 const CONTAINER_BYTES_MAX: usize = 256;
 
 impl Controller {
-    /// Waits for the turn of one attachment.
-    pub(crate) async fn attachment_turn(
-        &self,
-        network: &str,
-        key: &AttachmentKey,
-    ) -> OwnedMutexGuard<()> {
-        self.locks.lock(format!("attachment/{network}/{}/{}", key.container_id, key.ifname)).await
+    /// Waits for the turn of the attachments with one key, whose-ever they are.
+    pub(crate) async fn attachment_turn(&self, key: &AttachmentKey) -> OwnedMutexGuard<()> {
+        self.locks.lock(format!("attachment/{}/{}", key.container_id, key.ifname)).await
     }
 
     pub(super) async fn add_attachment(
@@ -47,17 +42,18 @@ impl Controller {
         request: AttachmentAdd,
     ) -> Answer<AttachmentResource> {
         check_key(&request.key)?;
-        let _turn = self.attachment_turn(&request.network.name, &request.key).await;
-        self.end_if_detached(&request.network.name, &request.key).await?;
+        let _turn = self.attachment_turn(&request.key).await;
+        self.end_if_detached(&named_by(&request)).await?;
         self.add_attachment_in_turn(request).await
     }
 
     /// The caller has the attachment's turn.
     async fn add_attachment_in_turn(&self, request: AttachmentAdd) -> Answer<AttachmentResource> {
+        let own = named_by(&request);
         let AttachmentAdd { network, key, configuration, netns, addresses, mac, bandwidth } =
             request;
         let namespace = open(&netns).map_err(of_request)?;
-        self.make_way(&network.name, &key, &namespace).await?;
+        self.make_way(&own, &namespace).await?;
         let join = EndpointJoin { netns, ifname: Some(key.ifname.clone()) };
         check_join(&join).await.map_err(of_request)?;
         let definition = self.network_for(network).await?;
@@ -74,23 +70,18 @@ impl Controller {
         let making = Making { request, ranges, unasked, container: Some(container) };
         let endpoint = self.make_endpoint_in(&definition, making).await?;
         let joined = self.join_made(endpoint, join).await?;
-        attachment_of(&joined, Some(&definition), self)
+        attachment_of(&joined)
             .ok_or_else(|| ControlError::internal("an attachment was made without its key"))
     }
 
     /// Ends what is left under a key of a container that is gone. An attachment that stands is a
     /// conflict: CNI has no second ADD without a DEL between.
-    async fn make_way(
-        &self,
-        network: &str,
-        key: &AttachmentKey,
-        namespace: &Namespace,
-    ) -> Answer<()> {
-        for there in self.attached(network, key) {
+    async fn make_way(&self, own: &AttachmentRef, namespace: &Namespace) -> Answer<()> {
+        for there in self.attached(own) {
             if stands_in(&there, namespace).await? {
                 return Err(ControlError::conflict(format!(
-                    "container `{}` is attached to network `{network}` as `{}` already",
-                    key.container_id, key.ifname
+                    "container `{}` is attached to network `{}` as `{}` already",
+                    own.key.container_id, there.network_name, own.key.ifname
                 ))
                 .with_hint("delete that attachment first"));
             }
@@ -132,11 +123,12 @@ impl Controller {
         Ok(Some(known))
     }
 
-    fn attached(&self, network: &str, key: &AttachmentKey) -> Vec<Endpoint> {
+    fn attached(&self, of: &AttachmentRef) -> Vec<Endpoint> {
         let inventory = self.inventory();
-        let all = inventory.of_containers();
-        let here = all.filter(|(e, container)| e.network_name == network && container.key == *key);
-        here.map(|(endpoint, _)| endpoint.clone()).collect()
+        let named = inventory.of_containers().filter(|(endpoint, container)| {
+            of.names(&endpoint.network_name, &container.configuration, &container.key)
+        });
+        named.map(|(endpoint, _)| endpoint.clone()).collect()
     }
 
     async fn end_attached(&self, id: EndpointId) -> Answer<()> {
@@ -151,18 +143,14 @@ impl Controller {
     }
 
     /// Ends an attachment. Of one that is not there: nothing.
-    pub(crate) async fn end_attachment(&self, network: &str, key: &AttachmentKey) -> Answer<()> {
-        let _turn = self.attachment_turn(network, key).await;
-        self.end_attachment_in_turn(network, key).await
+    pub(crate) async fn end_attachment(&self, of: &AttachmentRef) -> Answer<()> {
+        let _turn = self.attachment_turn(&of.key).await;
+        self.end_attachment_in_turn(of).await
     }
 
     /// The caller has the attachment's turn.
-    pub(crate) async fn end_attachment_in_turn(
-        &self,
-        network: &str,
-        key: &AttachmentKey,
-    ) -> Answer<()> {
-        for there in self.attached(network, key) {
+    pub(crate) async fn end_attachment_in_turn(&self, of: &AttachmentRef) -> Answer<()> {
+        for there in self.attached(of) {
             self.end_attached(there.id).await?;
         }
         Ok(())
@@ -172,35 +160,27 @@ impl Controller {
         &self,
         network: Option<String>,
     ) -> Answer<Vec<AttachmentResource>> {
-        // A node in no cluster has no attachments.
-        let definitions = self.definitions().await.unwrap_or_default();
         let inventory = self.inventory();
         let wanted = |name: &str| network.as_ref().is_none_or(|network| network == name);
         let all = inventory.of_containers().filter(|(e, _)| wanted(&e.network_name));
-        let mut found: Vec<_> = all
-            .filter_map(|(endpoint, _)| {
-                let definition = definitions.iter().find(|known| known.id == endpoint.network);
-                attachment_of(endpoint, definition, self)
-            })
-            .collect();
+        let mut found: Vec<_> = all.filter_map(|(endpoint, _)| attachment_of(endpoint)).collect();
         found.sort_by(|a, b| (&a.endpoint.network, &a.key).cmp(&(&b.endpoint.network, &b.key)));
         Ok(found)
     }
 
     pub(super) async fn inspect_attachment(
         &self,
-        network: &str,
-        key: &AttachmentKey,
+        of: &AttachmentRef,
     ) -> Answer<AttachmentResource> {
+        let AttachmentRef { network, key, .. } = of;
         let absent = || {
             ControlError::not_found(format!(
                 "container `{}` is not attached to network `{network}` as `{}`",
                 key.container_id, key.ifname
             ))
         };
-        let endpoint = self.attached(network, key).pop().ok_or_else(absent)?;
-        let definition = self.definition_of(endpoint.network).await?;
-        let found = attachment_of(&endpoint, definition.as_ref(), self).ok_or_else(absent)?;
+        let endpoint = self.attached(of).pop().ok_or_else(absent)?;
+        let found = attachment_of(&endpoint).ok_or_else(absent)?;
         let faults = self.faults_of(&endpoint).await?;
         Ok(AttachmentResource { faults, ..found })
     }
@@ -214,7 +194,7 @@ impl Controller {
         let valid: BTreeSet<&AttachmentKey> = request.valid.iter().collect();
         // A configuration may have had another network before; one without a name has only that.
         let named = !request.configuration.is_empty();
-        let unused: Vec<(EndpointId, String, AttachmentKey)> = {
+        let unused: Vec<(EndpointId, AttachmentKey)> = {
             let inventory = self.inventory();
             let all = inventory.of_containers();
             let own = all.filter(|(endpoint, container)| {
@@ -222,14 +202,11 @@ impl Controller {
                     && (named || endpoint.network_name == request.network)
                     && !valid.contains(&container.key)
             });
-            let each = |(endpoint, container): (&Endpoint, &Container)| {
-                (endpoint.id, endpoint.network_name.clone(), container.key.clone())
-            };
-            own.map(each).collect()
+            own.map(|(endpoint, container)| (endpoint.id, container.key.clone())).collect()
         };
         let mut gone = AttachmentsGone::default();
-        for (id, network, key) in unused {
-            let _turn = self.attachment_turn(&network, &key).await;
+        for (id, key) in unused {
+            let _turn = self.attachment_turn(&key).await;
             // It may have ended meanwhile, and another have taken up its address and id.
             let is_it = self.inventory().get(id).is_some_and(|endpoint| {
                 let container = endpoint.container.as_ref();
@@ -251,22 +228,18 @@ impl Controller {
     }
 }
 
-fn attachment_of(
-    endpoint: &Endpoint,
-    definition: Option<&Definition>,
-    controller: &Controller,
-) -> Option<AttachmentResource> {
+fn attachment_of(endpoint: &Endpoint) -> Option<AttachmentResource> {
     let key = endpoint.container.as_ref()?.key.clone();
-    let routed = definition.filter(|known| !known.internal);
-    let routed = routed.filter(|_| !controller.foreign.drives(endpoint.id));
-    let host_interface =
-        routed.map(|known| HostInterface { name: names::host_link(known.id), mac: Some(HOST_MAC) });
-    Some(AttachmentResource {
-        key,
-        endpoint: endpoint.resource(),
-        host_interface,
-        faults: Vec::new(),
-    })
+    Some(AttachmentResource { key, endpoint: endpoint.resource(), faults: Vec::new() })
+}
+
+/// What is to be made, as the end of it will name it.
+fn named_by(request: &AttachmentAdd) -> AttachmentRef {
+    AttachmentRef {
+        network: request.network.name.clone(),
+        configuration: request.configuration.clone(),
+        key: request.key.clone(),
+    }
 }
 
 /// The addresses that linger for whoever names them again; a plugin's are its own affair.

@@ -25,6 +25,9 @@ impl Controller {
         endpoint: Endpoint,
         request: EndpointJoin,
     ) -> Answer<Endpoint> {
+        let request = EndpointJoin { netns: without_links(&request.netns), ..request };
+        // Before any turn is taken: each that is gone has its own.
+        self.leave_vanished(&request.netns).await?;
         let _turn = self.locks.lock(format!("endpoint/{}", endpoint.id)).await;
         // Two joins to one namespace take turns: each sees the names the other took.
         let _place = self.locks.lock(format!("sandbox/{}", request.netns)).await;
@@ -253,6 +256,32 @@ impl Controller {
         })
     }
 
+    /// Endpoints whose namespace was made anew at its path leave it, as they would when the data
+    /// path is next compared with the plan: their interfaces went with the former.
+    async fn leave_vanished(&self, key: &str) -> Answer<()> {
+        let placed = |sandbox: &Sandbox| sandbox.placed_by == PlacedBy::Driver;
+        let here: Vec<EndpointId> = {
+            let inventory = self.inventory();
+            let here = inventory.in_sandbox(key).filter(|(_, sandbox)| placed(sandbox));
+            here.map(|(endpoint, _)| endpoint.id).collect()
+        };
+        for id in here {
+            let _turn = self.locks.lock(format!("endpoint/{id}")).await;
+            let Ok(Endpoint { sandbox: Some(sandbox), .. }) = self.current(id) else { continue };
+            let there = interfaces(&open(key)?).await?;
+            if sandbox.key != key || !placed(&sandbox) || there.contains(&sandbox.ifname) {
+                continue;
+            }
+            tracing::info!(endpoint = %id, key, "its namespace is another now");
+            let mut endpoint = self.leave_in_memory(id, None).await?;
+            endpoint.stale = true;
+            let write = endpoint.to_write();
+            self.core(move |core, _| core.persist([write])).await?;
+            self.inventory().put(endpoint);
+        }
+        Ok(())
+    }
+
     /// Returns the sandbox's id, and whether its default routes are still to be had.
     pub(super) fn place(&self, key: &str) -> Answer<(String, bool)> {
         let inventory = self.inventory();
@@ -333,6 +362,15 @@ fn check_path(path: &str) -> Answer<()> {
             .with_hint("give a path such as /run/netns/web or /proc/42/ns/net"));
     }
     Ok(())
+}
+
+/// The path with its directories as they are: one namespace is one sandbox, also where /var/run
+/// leads to /run. The last part stays, for what leads from /proc to a namespace is no path.
+fn without_links(path: &str) -> String {
+    let path = std::path::Path::new(path);
+    let directory = path.parent().and_then(|above| above.canonicalize().ok());
+    let whole = directory.zip(path.file_name()).map(|(directory, name)| directory.join(name));
+    whole.as_deref().unwrap_or(path).to_string_lossy().into_owned()
 }
 
 pub(super) fn open(path: &str) -> Answer<Namespace> {

@@ -22,6 +22,34 @@ pub struct AttachmentKey {
     pub ifname: String,
 }
 
+/// An attachment as its runtime names it.
+///
+/// CNI tells attachments apart by the name of the configuration, so that name counts where there
+/// is one: the configuration may have had another network when the attachment was made. One
+/// without a name, of the request or of the attachment, goes by its network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachmentRef {
+    /// The network, by name, as the configuration has it now.
+    pub network: String,
+    /// The name of the CNI configuration; empty is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub configuration: String,
+    /// Which of its attachments.
+    pub key: AttachmentKey,
+}
+
+impl AttachmentRef {
+    /// Tells whether this names the attachment with a key that a configuration made to a network.
+    #[must_use]
+    pub fn names(&self, network: &str, configuration: &str, key: &AttachmentKey) -> bool {
+        let by_network = self.configuration.is_empty() || configuration.is_empty();
+        let same =
+            if by_network { self.network == network } else { self.configuration == configuration };
+        same && self.key == *key
+    }
+}
+
 /// `POST /attachments`: makes an endpoint and joins it, or does neither.
 ///
 /// One that is there already under this key is a conflict, unless its namespace is gone or another
@@ -103,24 +131,11 @@ pub struct AttachmentResource {
     pub key: AttachmentKey,
     /// Its endpoint, with addresses, MAC, gateways and MTU.
     pub endpoint: EndpointResource,
-    /// The interface of this host through which the host itself reaches the attachment's addresses;
-    /// none in an internal network.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_interface: Option<HostInterface>,
     /// What in the kernel is not as it was made; empty when all is. Only where it was asked for
-    /// (`GET /attachments/{network}/{container}/{ifname}`). A smaller MTU and a default route in
+    /// (`GET /attachments/{network}/{container}/{ifname}?configuration=NAME`). A smaller MTU and a default route in
     /// another table are no faults: plugins that are chained behind do that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
-}
-
-/// An interface of the host's namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostInterface {
-    /// Its name.
-    pub name: String,
-    /// Its MAC address.
-    pub mac: Option<Mac>,
 }
 
 /// `POST /attachments/gc`: ends every attachment of this node and this configuration that is not

@@ -75,6 +75,14 @@ impl NetConf {
         }
         serde_json::from_value(fold_keys(members, &KEYS))
     }
+
+    /// Whether the specification names this member, in any case; what it does not name is the
+    /// plugin's own.
+    #[must_use]
+    pub fn names(member: &str) -> bool {
+        member == FORMER_VALID_ATTACHMENTS
+            || KEYS.iter().any(|known| known.eq_ignore_ascii_case(member))
+    }
 }
 
 /// The plugin that hands out addresses.

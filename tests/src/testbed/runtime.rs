@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use cni::Error;
 use cni::libcni::blocking::{Cni, CniConfig};
@@ -11,7 +11,7 @@ use cni::libcni::{GcArgs, NetworkConfigList, RuntimeConf, conf_list_from_bytes};
 use cni::types::{CniResult, GcAttachment, v100};
 use serde_json::{Value, json};
 use weft_agent::cni_plugin::NAME;
-use weft_api::control::AttachmentKey;
+use weft_api::control::{AttachmentKey, AttachmentRef};
 use weft_overlay::netlink::Namespace;
 use weft_overlay::netlink::namespace::run_in;
 
@@ -136,8 +136,20 @@ impl Runtime {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn plugin(&self, command: &str, pod: &RuntimeConf) -> std::process::Child {
-        let mut plugin = Command::new(self.bin_dirs[0].join(NAME));
+    pub fn plugin(&self, command: &str, pod: &RuntimeConf) -> Child {
+        self.started(&self.bin_dirs[0].join(NAME), command, pod)
+    }
+
+    /// A reference plugin, likewise.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn reference(&self, name: &str, command: &str, pod: &RuntimeConf) -> Child {
+        self.started(&Path::new(REFERENCE).join(name), command, pod)
+    }
+
+    fn started(&self, program: &Path, command: &str, pod: &RuntimeConf) -> Child {
+        let mut plugin = Command::new(program);
         plugin
             .env_clear()
             .env("CNI_COMMAND", command)
@@ -158,7 +170,8 @@ pub fn pod(container: &str, sandbox: &Sandbox) -> RuntimeConf {
     RuntimeConf::new(container, sandbox.text(), "eth0")
 }
 
-/// The key of a container's attachment.
-pub fn key(pod: &RuntimeConf) -> AttachmentKey {
-    AttachmentKey { container_id: pod.container_id.clone(), ifname: pod.if_name.clone() }
+/// A container's attachment to a network, of whatever configuration.
+pub fn of(network: &str, pod: &RuntimeConf) -> AttachmentRef {
+    let key = AttachmentKey { container_id: pod.container_id.clone(), ifname: pod.if_name.clone() };
+    AttachmentRef { network: network.to_owned(), configuration: String::new(), key }
 }

@@ -30,7 +30,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    pub(super) fn make(path: PathBuf) -> Self {
+    /// Makes one, pinned there.
+    pub fn make(path: PathBuf) -> Self {
         let namespace = make_pinned(&path).expect("a namespace");
         Self { path, namespace }
     }

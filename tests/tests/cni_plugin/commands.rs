@@ -7,7 +7,7 @@ use cni::types::v100;
 use serde_json::{Value, json};
 use weft_agent::cni_plugin::VERSIONS;
 use weft_overlay::netlink::namespace::run_in;
-use weft_tests::testbed::{Ran, Runtime, Sandbox, Testbed, eventually, key, pod};
+use weft_tests::testbed::{Ran, Runtime, Sandbox, Testbed, eventually, of, pod};
 
 const NEWEST: &str = "1.1.0";
 
@@ -195,10 +195,10 @@ async fn gc_ends_what_is_not_in_use_on_this_node_of_this_network_and_configurati
 
     here.gc(&list, &[&pods[1]]).expect("collected");
     let client = &testbed.hosts[0].client;
-    assert!(client.attachment("blue", &key(&pods[0])).await.is_err());
+    assert!(client.attachment(&of("blue", &pods[0])).await.is_err());
     assert!(!has_eth0(&sandboxes[0]).await);
     for (network, pod) in [("blue", &pods[1]), ("blue", &pods[2]), ("green", &pods[3])] {
-        let stays = client.attachment(network, &key(pod)).await.expect("it is in use");
+        let stays = client.attachment(&of(network, pod)).await.expect("it is in use");
         assert_eq!(stays.faults, Vec::<String>::new());
     }
     assert_eq!(attached(&testbed, 1).await, 1);

@@ -234,8 +234,9 @@ fn churn(
         if number.is_multiple_of(10) {
             runtime.check(list, &container).expect("it is as it was made");
         }
-        in_use.lock().expect("a lock").remove(&ip);
         runtime.del(list, &container);
+        // An address that was given back rests for longer than this takes.
+        in_use.lock().expect("a lock").remove(&ip);
         sandbox.vanish();
     }
 }

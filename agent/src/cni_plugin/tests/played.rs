@@ -121,7 +121,6 @@ pub(super) fn attachment(addresses: &[&str]) -> Value {
                 "gateway_ipv6": of(false).map(|_| "fd00:9::1"),
             },
         },
-        "host_interface": {"name": "weft0", "mac": "02:00:00:00:00:aa"},
     })
 }
 

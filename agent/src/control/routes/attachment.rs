@@ -3,9 +3,9 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use weft_api::control::{AttachmentAdd, AttachmentGc, AttachmentKey};
+use weft_api::control::{AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentRef};
 
-use crate::control::extract::{Asked, Body, Names, Nothing};
+use crate::control::extract::{Asked, Body, Names};
 use crate::control::respond::{Reply, created, done, found};
 use crate::control::server::Context;
 
@@ -16,6 +16,17 @@ pub(crate) struct AttachmentQuery {
     #[serde(default)]
     network: Option<String>,
 }
+
+/// Query of one attachment.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfConfiguration {
+    #[serde(default)]
+    configuration: String,
+}
+
+/// The names in the path of one attachment.
+type Path = Names<(String, String, String)>;
 
 pub(crate) async fn add(
     State(context): State<Context>,
@@ -33,18 +44,24 @@ pub(crate) async fn list(
 
 pub(crate) async fn inspect(
     State(context): State<Context>,
-    Names((network, container_id, ifname)): Names<(String, String, String)>,
-    _: Asked<Nothing>,
+    Names(path): Path,
+    Asked(query): Asked<OfConfiguration>,
 ) -> Reply {
-    found(&context, context.api.attachment(network, AttachmentKey { container_id, ifname })).await
+    found(&context, context.api.attachment(named(path, query))).await
 }
 
 pub(crate) async fn remove(
     State(context): State<Context>,
-    Names((network, container_id, ifname)): Names<(String, String, String)>,
+    Names(path): Path,
+    Asked(query): Asked<OfConfiguration>,
 ) -> Reply {
-    let key = AttachmentKey { container_id, ifname };
-    done(&context, context.api.delete_attachment(network, key)).await
+    done(&context, context.api.delete_attachment(named(path, query))).await
+}
+
+fn named(path: (String, String, String), query: OfConfiguration) -> AttachmentRef {
+    let (network, container_id, ifname) = path;
+    let OfConfiguration { configuration } = query;
+    AttachmentRef { network, configuration, key: AttachmentKey { container_id, ifname } }
 }
 
 pub(crate) async fn collect(

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weft_api::control::{
-    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentResource,
+    AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentRef, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, ClusterState, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EndpointState, EntryCreate, EntryResource,
     EntryUpdate, ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter,
@@ -106,13 +106,18 @@ pub(crate) fn key() -> AttachmentKey {
     AttachmentKey { container_id: "c1".to_owned(), ifname: "eth0".to_owned() }
 }
 
+/// The attachment of a configuration whose name needs to be encoded.
+pub(crate) fn attachment_ref() -> AttachmentRef {
+    let (network, configuration) = ("blue".to_owned(), "a&b c".to_owned());
+    AttachmentRef { network, configuration, key: key() }
+}
+
+fn spelled(AttachmentRef { network, configuration, key }: &AttachmentRef) -> String {
+    format!("{network} `{configuration}` {} {}", key.container_id, key.ifname)
+}
+
 pub(crate) fn attachment() -> AttachmentResource {
-    AttachmentResource {
-        key: key(),
-        endpoint: endpoint(),
-        host_interface: None,
-        faults: Vec::new(),
-    }
+    AttachmentResource { key: key(), endpoint: endpoint(), faults: Vec::new() }
 }
 
 pub(crate) fn entry() -> EntryResource {
@@ -257,13 +262,11 @@ impl ControlApi for Recorder {
     async fn attachments(&self, network: Option<String>) -> Answer<Vec<AttachmentResource>> {
         self.answer(format!("attachments {network:?}"), vec![attachment()]).await
     }
-    async fn attachment(&self, network: String, key: AttachmentKey) -> Answer<AttachmentResource> {
-        let call = format!("attachment {network} {} {}", key.container_id, key.ifname);
-        self.answer(call, attachment()).await
+    async fn attachment(&self, of: AttachmentRef) -> Answer<AttachmentResource> {
+        self.answer(format!("attachment {}", spelled(&of)), attachment()).await
     }
-    async fn delete_attachment(&self, network: String, key: AttachmentKey) -> Answer<()> {
-        let call = format!("delete_attachment {network} {} {}", key.container_id, key.ifname);
-        self.answer(call, ()).await
+    async fn delete_attachment(&self, of: AttachmentRef) -> Answer<()> {
+        self.answer(format!("delete_attachment {}", spelled(&of)), ()).await
     }
     async fn collect_attachments(&self, request: AttachmentGc) -> Answer<AttachmentsGone> {
         let call = format!("collect_attachments {} {}", request.network, request.valid.len());

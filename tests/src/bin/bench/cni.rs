@@ -21,6 +21,7 @@ const ROUNDS: usize = 60;
 const SHARE_MAX: f64 = 0.7;
 const START_MS_MAX: f64 = 3.0;
 const VERSION_MS_MAX: f64 = 2.0;
+const LIBRARY_MS_MAX: f64 = 1.0;
 
 /// On a thread of its own: plugins are waited for there.
 pub(crate) async fn measure() -> anyhow::Result<Vec<Row>> {
@@ -35,6 +36,7 @@ async fn with_an_agent() -> anyhow::Result<Vec<Row>> {
     let version = repeated(STARTS, || version(&runtime))?;
     let starts = first_bytes(&testbed, &runtime)?;
     let (ours, theirs) = beside_reference(&testbed, &runtime)?;
+    let (by_library, by_hand) = around_a_plugin(&testbed, &runtime)?;
     let each = |times: &[[Duration; 2]], which: usize| -> Vec<Duration> {
         times.iter().map(|both| both[which]).collect()
     };
@@ -50,6 +52,9 @@ async fn with_an_agent() -> anyhow::Result<Vec<Row>> {
     let judged = |metric: &str, max: f64, times: &[Duration]| {
         Row::judged(metric, &format!("p50 <= {max} ms"), spread(times), p50(times) <= max)
     };
+    let added =
+        |which: usize| (p50(&each(&by_library, which)) - p50(&each(&by_hand, which))).max(0.0);
+    let (around_add, around_del) = (added(0), added(1));
     Ok(vec![
         judged("`weft-cni` VERSION", VERSION_MS_MAX, &version),
         judged("`weft-cni` from its start to its first byte to the agent", START_MS_MAX, &starts),
@@ -61,6 +66,13 @@ async fn with_an_agent() -> anyhow::Result<Vec<Row>> {
         )
         .against(format!("bridge and host-local {theirs_spread}")),
         Row::told("  of it, by the medians", parts(&ours)).against(parts(&theirs)),
+        Row::judged(
+            "libcni adds to ADD and to DEL of a plugin",
+            &format!("<= {LIBRARY_MS_MAX} ms each, by the medians"),
+            format!("ADD {} ms, DEL {} ms", short(around_add), short(around_del)),
+            around_add.max(around_del) <= LIBRARY_MS_MAX,
+        )
+        .against(format!("loopback by hand: {}", parts(&by_hand))),
     ])
 }
 
@@ -101,6 +113,31 @@ fn first_bytes(testbed: &Testbed, runtime: &Runtime) -> anyhow::Result<Vec<Durat
 
 fn write(plugin: &mut Child, conf: &[u8]) -> anyhow::Result<()> {
     Ok(plugin.stdin.take().context("a pipe")?.write_all(conf)?)
+}
+
+/// ADD and DEL of the reference's `loopback`, by libcni and by hand, by turns.
+fn around_a_plugin(testbed: &Testbed, runtime: &Runtime) -> anyhow::Result<(Times, Times)> {
+    let own = json!({"cniVersion": "1.0.0", "name": "lo", "type": "loopback"});
+    let list = json!({"cniVersion": "1.0.0", "name": "lo", "plugins": [{"type": "loopback"}]});
+    let list = conf_list_from_bytes(list.to_string().as_bytes())?;
+    let own = own.to_string().into_bytes();
+    let sandbox = testbed.sandbox("around");
+    let container = pod("measured", &sandbox);
+    let by_hand = |command: &str| -> anyhow::Result<Duration> {
+        let begin = Instant::now();
+        let mut plugin = runtime.reference("loopback", command, &container);
+        write(&mut plugin, &own)?;
+        let output = plugin.wait_with_output()?;
+        let took = begin.elapsed();
+        anyhow::ensure!(output.status.success(), "loopback fails");
+        Ok(took)
+    };
+    let (mut library, mut hand) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        library.push(add_and_del(runtime, &list, &sandbox)?);
+        hand.push([by_hand("ADD")?, by_hand("DEL")?]);
+    }
+    Ok((library, hand))
 }
 
 type Times = Vec<[Duration; 2]>;
