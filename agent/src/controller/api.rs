@@ -177,7 +177,7 @@ impl ControlApi for Api {
     }
 
     async fn attachments(&self, network: Option<String>) -> Answer<Vec<AttachmentResource>> {
-        self.0.list_attachments(network).await
+        Ok(self.0.list_attachments(network))
     }
 
     async fn attachment(&self, of: AttachmentRef) -> Answer<AttachmentResource> {

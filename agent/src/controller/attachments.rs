@@ -156,16 +156,13 @@ impl Controller {
         Ok(())
     }
 
-    pub(super) async fn list_attachments(
-        &self,
-        network: Option<String>,
-    ) -> Answer<Vec<AttachmentResource>> {
+    pub(super) fn list_attachments(&self, network: Option<String>) -> Vec<AttachmentResource> {
         let inventory = self.inventory();
         let wanted = |name: &str| network.as_ref().is_none_or(|network| network == name);
         let all = inventory.of_containers().filter(|(e, _)| wanted(&e.network_name));
         let mut found: Vec<_> = all.filter_map(|(endpoint, _)| attachment_of(endpoint)).collect();
         found.sort_by(|a, b| (&a.endpoint.network, &a.key).cmp(&(&b.endpoint.network, &b.key)));
-        Ok(found)
+        found
     }
 
     pub(super) async fn inspect_attachment(
