@@ -111,11 +111,14 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
+/// The control socket, unless another is named.
+pub const DEFAULT_SOCKET: &str = "/run/weft/weft.sock";
+
 /// How to reach the agent.
 #[derive(Debug, Args)]
 pub struct Connection {
     /// Control socket of the agent
-    #[arg(long, env = "WEFT_SOCKET", default_value = "/run/weft/weft.sock", value_name = "PATH")]
+    #[arg(long, env = "WEFT_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
     pub socket: PathBuf,
 }
 

@@ -205,6 +205,18 @@ async fn a_namespace_is_one_sandbox_by_whatever_path_and_only_while_it_is_there(
     assert_eq!((&second.id, &second.key), (&first.id, &first.key));
     assert!(first.gateway.is_some() && second.gateway.is_none(), "one default route");
 
+    // What is renamed is there all the same, also when a third one comes.
+    for change in ["down", "name net0", "up"] {
+        let name = if change == "up" { "net0" } else { "eth0" };
+        let words = format!("link set {name} {change}");
+        let ip = || Command::new("ip").args(words.split(' ')).status();
+        assert!(run_in(sandbox.namespace(), ip).expect("the namespace").expect("ip").success());
+    }
+    let third = AttachmentAdd { key: key("third"), ..add("third", &sandbox) };
+    refusal(host.client.add_attachment(&third).await);
+    let still = host.client.attachment(&of_blue("web")).await.expect("it is there");
+    assert_eq!(still.endpoint.sandbox.map(|sandbox| sandbox.id), Some(first.id.clone()));
+
     let path = sandbox.path().to_owned();
     sandbox.vanish();
     let again = Sandbox::make(path);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::Output;
 use crate::cli::value::cni_name;
+use crate::cli::{Connection, Output};
 
 /// Puts Weft where runtimes of containers look for it (CNI: containerd, CRI-O, podman, nerdctl).
 ///
@@ -30,7 +30,8 @@ pub enum CniCommand {
 /// The program is copied under the name `weft-cni`, and the configuration is written as
 /// `10-weft.conflist`, each in one step. A configuration that names the plugin already is kept as
 /// it is. A file of somebody else's is refused, and then nothing is written. Where the plugin
-/// `portmap` is found, the network publishes ports with it.
+/// `portmap` is found, the network publishes ports with it. A socket that is not the usual one is
+/// written into the configuration, for the plugin to call.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,6 +39,9 @@ Examples:
   weft cni install --network pods --conf-dir /etc/cni/net.d
   weft cni install --bin-dir /opt/cni/bin --force --json")]
 pub struct CniInstallArgs {
+    /// Which agent the plugin is to call.
+    #[command(flatten)]
+    pub connection: Connection,
     /// How to print.
     #[command(flatten)]
     pub output: Output,

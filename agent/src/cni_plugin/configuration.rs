@@ -11,9 +11,7 @@ use weft_api::control::{AttachmentKey, AttachmentRef};
 
 use super::member::{self, invalid};
 use super::socket::Agent;
-
-/// The control socket unless the configuration names another.
-const DEFAULT_SOCKET: &str = "/run/weft/weft.sock";
+use crate::cli::DEFAULT_SOCKET;
 
 /// The members there are beside the specification's; `args` is a convention for others.
 const OWN: [&str; 12] = [

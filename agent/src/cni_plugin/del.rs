@@ -7,7 +7,7 @@ use weft_api::control::{AttachmentRef, ErrorKind};
 
 use super::configuration::Configuration;
 use super::socket::{Agent, CallError};
-use super::spool::{Kept, Spool};
+use super::spool::Spool;
 use super::{delegated, refusal, say};
 
 /// Ends an attachment, then gives its addresses back to the plugin they are from.
@@ -39,14 +39,10 @@ fn detach(agent: &Agent, attachment: &AttachmentRef) -> Result<(), PluginError> 
         CallError::Unusable(_) => None,
     };
     let Some(reason) = later else { return Err(refusal::of(error)) };
-    let kept = Spool::beside(agent.socket()).add(attachment).map_err(|error| {
+    Spool::beside(agent.socket()).add(attachment).map_err(|error| {
         let msg = "the agent of this host does not answer, and cannot be told later";
         PluginError::new(Code::TRY_AGAIN_LATER, msg).with_details(format!("{reason}; {error}"))
     })?;
-    match kept {
-        Kept::Written => say(&format!("the agent ends the attachment later: {reason}")),
-        // What an earlier run of the host left it ends by itself.
-        Kept::NothingToEnd => say("no agent ran on this host since its start"),
-    }
+    say(&format!("the agent ends the attachment later: {reason}"));
     Ok(())
 }

@@ -9,7 +9,7 @@ use weft_api::control::{AttachmentGc, AttachmentKey};
 use super::configuration::Configuration;
 use super::{delegated, refusal, say};
 
-/// Ends the attachments of this node to this network that are not in use.
+/// Ends the attachments of this node by this configuration that are not in use.
 pub(super) fn exec(exec: &dyn Exec, args: &CmdArgs) -> Result<(), PluginError> {
     let configuration = Configuration::decode(&args.stdin)?;
     let Some(valid) = &configuration.standard.valid_attachments else {

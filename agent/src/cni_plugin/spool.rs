@@ -36,15 +36,6 @@ const LINKS_MAX: usize = 8;
 /// Bits of a mode by which others may write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// What came of an end that was to be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// It is written down.
-    Written,
-    /// No agent has made its directory since the host's start, so nothing was made by one.
-    NothingToEnd,
-}
-
 /// What is in the directory.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
@@ -75,10 +66,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the directory is full, cannot be written, or can be written by other users.
-    pub(crate) fn add(&self, detached: &AttachmentRef) -> io::Result<Kept> {
-        if self.directory.parent().is_some_and(|above| !above.exists()) {
-            return Ok(Kept::NothingToEnd);
-        }
+    pub(crate) fn add(&self, detached: &AttachmentRef) -> io::Result<()> {
         self.make()?;
         let files = fs::read_dir(&self.directory)?.take(FILES_MAX).count();
         if files == FILES_MAX && !self.has(detached) {
@@ -97,12 +85,12 @@ impl Spool {
             // What failed is told; a partial file counts for nothing.
             let _ = fs::remove_file(&partial);
         }
-        written.map(|()| Kept::Written)
+        written
     }
 
     /// Whether an attachment is written down.
     pub(crate) fn has(&self, detached: &AttachmentRef) -> bool {
-        self.path(detached).exists()
+        self.check().is_ok() && self.path(detached).exists()
     }
 
     /// Strikes an attachment out, if it is written down.
@@ -119,8 +107,8 @@ impl Spool {
     /// Reads all there is, and clears away what can never be read.
     ///
     /// # Errors
-    /// When the directory cannot be read, or can be written by other users; that there is none is
-    /// no error.
+    /// When the directory or a file in it cannot be read, or the directory can be written by other
+    /// users; that there is none is no error.
     pub(crate) fn list(&self) -> io::Result<Listed> {
         let mut listed = Listed::default();
         match self.check() {
@@ -135,8 +123,14 @@ impl Spool {
                 continue;
             }
             match read(&path) {
-                Some(detached) if self.path(&detached) == path => listed.detached.push(detached),
-                Some(_) | None => {
+                Ok(Some(detached)) if self.path(&detached) == path => {
+                    listed.detached.push(detached);
+                }
+                // Struck out meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // It may be readable the next time.
+                Err(error) => return Err(error),
+                Ok(_) => {
                     // It is told; one that stays is met again.
                     let _ = fs::remove_file(&path);
                     listed.damaged.push(path);
@@ -146,15 +140,20 @@ impl Spool {
         Ok(listed)
     }
 
-    /// Makes the directory where there is none, and sees that nobody else writes into it.
+    /// Makes the directory where there is none, and the one it is in where no agent has run yet;
+    /// sees that nobody else writes into it.
     ///
     /// # Errors
     /// When it cannot be made, is something else, or can be written by other users.
     pub(crate) fn make(&self) -> io::Result<()> {
-        match DirBuilder::new().mode(0o700).create(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
+        let make = |directory: &Path, mode| match DirBuilder::new().mode(mode).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        if let Some(above) = self.directory.parent() {
+            make(above, 0o755)?;
         }
+        make(&self.directory, 0o700)?;
         self.check()
     }
 
@@ -205,12 +204,16 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read(path: &Path) -> Option<AttachmentRef> {
+/// Reads a file; what is no file, or says nothing, is none.
+fn read(path: &Path) -> io::Result<Option<AttachmentRef>> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    file.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes).ok())
 }
 
 fn clear_if_old(path: &Path) {
@@ -287,11 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn where_no_agent_was_nothing_is_made() {
+    fn the_directory_of_the_socket_is_made_and_none_above_it() {
         let directory = tempfile::tempdir().unwrap();
-        let spool = Spool::beside(&directory.path().join("absent/weft.sock"));
-        assert_eq!(spool.add(&detached("web", "eth0")).unwrap(), Kept::NothingToEnd);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let near = Spool::beside(&directory.path().join("run/weft.sock"));
+        near.add(&detached("web", "eth0")).unwrap();
+        assert!(near.has(&detached("web", "eth0")));
+        let far = Spool::beside(&directory.path().join("no/such/weft.sock"));
+        assert!(far.add(&detached("web", "eth0")).is_err());
+        assert!(!directory.path().join("no").exists());
     }
 
     #[test]
@@ -315,7 +321,7 @@ mod tests {
         let inside = directory.path().join("run").join(DIRECTORY);
         fs::set_permissions(&inside, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(spool.add(&detached("db", "eth0")).is_err());
-        assert!(spool.list().is_err());
+        assert!(spool.list().is_err() && !spool.has(&detached("web", "eth0")));
         let elsewhere = directory.path().join("elsewhere");
         fs::rename(&inside, &elsewhere).unwrap();
         fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).unwrap();

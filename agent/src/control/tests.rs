@@ -235,8 +235,10 @@ async fn while_the_agent_starts_a_runtime_is_refused_and_a_person_waits() {
     }
     let client = bench.client.clone();
     let waiting = tokio::spawn(async move { client.members().await });
+    // Longer than a runtime waits.
     let second = bench.client.attachments(None).await;
     assert!(second.is_err() && bench.recorder.take_calls().is_empty());
+    assert!(!waiting.is_finished());
     bench.started.send_replace(true);
     waiting.await.unwrap().unwrap();
     bench.client.delete_attachment(&of).await.unwrap();

@@ -64,7 +64,7 @@ impl Controller {
                 (addresses, Vec::new(), Unasked::LeftOut)
             }
         };
-        let container = Container { key, configuration, named: named(&definition, &asked) };
+        let container = Container { key, configuration, named: asked_by_name(&definition, &asked) };
         let options = bandwidth.map(limits).unwrap_or_default();
         let request = EndpointCreate { name: None, addresses: asked, mac, options };
         let making = Making { request, ranges, unasked, container: Some(container) };
@@ -240,7 +240,7 @@ fn named_by(request: &AttachmentAdd) -> AttachmentRef {
 }
 
 /// The addresses that linger for whoever names them again; a plugin's are its own affair.
-fn named(definition: &Definition, asked: &[IpAddr]) -> Vec<IpAddr> {
+fn asked_by_name(definition: &Definition, asked: &[IpAddr]) -> Vec<IpAddr> {
     let is_ours = definition.ipam == crate::ipam_driver::NAME;
     if is_ours { asked.to_vec() } else { Vec::new() }
 }

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use weft_api::control::{ControlError, EndpointJoin, SandboxId, StaticRoute};
 use weft_api::driver::{JoinResult, Options, TableEntry};
 use weft_api::{Definition, EndpointId};
+use weft_overlay::netlink::link::{self, Link};
 use weft_overlay::netlink::namespace::Namespace;
-use weft_overlay::netlink::{connection::Connection, link, route};
+use weft_overlay::netlink::{connection::Connection, route};
 
 use super::endpoints::endpoint_options;
 use super::inventory::{Endpoint, PlacedBy, Sandbox};
@@ -27,7 +28,7 @@ impl Controller {
     ) -> Answer<Endpoint> {
         let request = EndpointJoin { netns: without_links(&request.netns), ..request };
         // Before any turn is taken: each that is gone has its own.
-        self.leave_vanished(&request.netns).await?;
+        self.leave_vanished(&request).await?;
         let _turn = self.locks.lock(format!("endpoint/{}", endpoint.id)).await;
         // Two joins to one namespace take turns: each sees the names the other took.
         let _place = self.locks.lock(format!("sandbox/{}", request.netns)).await;
@@ -55,7 +56,7 @@ impl Controller {
             Some(name) => checked_ifname(&namespace, name).await?,
             None => free_ifname(&namespace).await?,
         };
-        let (id, to_be_had) = self.place(&request.netns)?;
+        let (id, to_be_had) = self.place(&request.netns, &links(&namespace).await?)?;
         // Another plugin's default route stays: a runtime attaches a container to several networks.
         let default_route =
             to_be_had && !(endpoint.container.is_some() && is_routed(&namespace).await?);
@@ -256,23 +257,33 @@ impl Controller {
         })
     }
 
-    /// Endpoints whose namespace was made anew at its path leave it, as they would when the data
-    /// path is next compared with the plan: their interfaces went with the former.
-    async fn leave_vanished(&self, key: &str) -> Answer<()> {
-        let placed = |sandbox: &Sandbox| sandbox.placed_by == PlacedBy::Driver;
+    /// Lets an endpoint leave whose interface is to be another's: its namespace was made anew at
+    /// its path, or whoever has the namespace took the interface away and asks for it again.
+    async fn leave_vanished(&self, request: &EndpointJoin) -> Answer<()> {
+        let Some(ifname) = &request.ifname else { return Ok(()) };
+        let is_it = |endpoint: &Endpoint, sandbox: &Sandbox| {
+            sandbox.key == request.netns
+                && sandbox.ifname == *ifname
+                && sandbox.placed_by == PlacedBy::Driver
+                && !self.foreign.drives(endpoint.id)
+        };
         let here: Vec<EndpointId> = {
             let inventory = self.inventory();
-            let here = inventory.in_sandbox(key).filter(|(_, sandbox)| placed(sandbox));
+            let here =
+                inventory.in_sandbox(&request.netns).filter(|(e, sandbox)| is_it(e, sandbox));
             here.map(|(endpoint, _)| endpoint.id).collect()
         };
         for id in here {
             let _turn = self.locks.lock(format!("endpoint/{id}")).await;
-            let Ok(Endpoint { sandbox: Some(sandbox), .. }) = self.current(id) else { continue };
-            let there = interfaces(&open(key)?).await?;
-            if sandbox.key != key || !placed(&sandbox) || there.contains(&sandbox.ifname) {
+            let Ok(endpoint) = self.current(id) else { continue };
+            let Some(sandbox) = endpoint.sandbox.as_ref().filter(|its| is_it(&endpoint, its))
+            else {
+                continue;
+            };
+            if is_among(&links(&open(&request.netns)?).await?, &endpoint, sandbox) {
                 continue;
             }
-            tracing::info!(endpoint = %id, key, "its namespace is another now");
+            tracing::info!(endpoint = %id, netns = request.netns, "its interface is gone");
             let mut endpoint = self.leave_in_memory(id, None).await?;
             endpoint.stale = true;
             let write = endpoint.to_write();
@@ -282,12 +293,19 @@ impl Controller {
         Ok(())
     }
 
-    /// Returns the sandbox's id, and whether its default routes are still to be had.
-    pub(super) fn place(&self, key: &str) -> Answer<(String, bool)> {
+    /// Returns the sandbox's id, and whether its default routes are still to be had. Of endpoints
+    /// that the driver places only those count whose interface is there: one that is not may have
+    /// gone with a namespace that was at this path before.
+    pub(super) fn place(&self, key: &str, there: &[Link]) -> Answer<(String, bool)> {
         let inventory = self.inventory();
         let mut id = None;
         let mut default_route = true;
-        for (_, sandbox) in inventory.in_sandbox(key) {
+        let counts = |endpoint: &Endpoint, sandbox: &Sandbox| {
+            sandbox.placed_by == PlacedBy::Engine
+                || self.foreign.drives(endpoint.id)
+                || is_among(there, endpoint, sandbox)
+        };
+        for (_, sandbox) in inventory.in_sandbox(key).filter(|(e, sandbox)| counts(e, sandbox)) {
             id = Some(sandbox.id.clone());
             default_route &= !sandbox.default_route;
         }
@@ -368,6 +386,9 @@ fn check_path(path: &str) -> Answer<()> {
 /// leads to /run. The last part stays, for what leads from /proc to a namespace is no path.
 fn without_links(path: &str) -> String {
     let path = std::path::Path::new(path);
+    if !path.is_absolute() {
+        return path.to_string_lossy().into_owned();
+    }
     let directory = path.parent().and_then(|above| above.canonicalize().ok());
     let whole = directory.zip(path.file_name()).map(|(directory, name)| directory.join(name));
     whole.as_deref().unwrap_or(path).to_string_lossy().into_owned()
@@ -401,14 +422,19 @@ pub(super) fn host_boot() -> Option<String> {
 }
 
 pub(super) async fn interfaces(namespace: &Namespace) -> Answer<Vec<String>> {
-    let read = async {
-        let mut connection = Connection::open(namespace).await?;
-        link::list(&mut connection).await
-    };
-    let links = read.await.map_err(|error| {
+    Ok(links(namespace).await?.into_iter().map(|link| link.name).collect())
+}
+
+async fn links(namespace: &Namespace) -> Answer<Vec<Link>> {
+    let read = async { link::list(&mut Connection::open(namespace).await?).await };
+    read.await.map_err(|error| {
         ControlError::internal(format!("interfaces of the namespace were not read: {error}"))
-    })?;
-    Ok(links.into_iter().map(|link| link.name).collect())
+    })
+}
+
+/// Whether an endpoint's interface is there, under its name or, renamed, by its MAC address.
+fn is_among(links: &[Link], endpoint: &Endpoint, sandbox: &Sandbox) -> bool {
+    links.iter().any(|link| link.name == sandbox.ifname || link.mac == endpoint.mac)
 }
 
 async fn checked_ifname(namespace: &Namespace, name: String) -> Answer<String> {

@@ -1,8 +1,8 @@
 //! `/attachments`: the endpoints of CNI containers, found by container id and interface name.
 //!
-//! A runtime knows an attachment by its network, its container and its interface, and by nothing
-//! else: it may ask for the end of one whose making it never heard of. So the agent keeps these
-//! three beside the endpoint, and every request names them.
+//! A runtime knows an attachment by its configuration, its container and its interface, and by
+//! nothing else: it may ask for the end of one whose making it never heard of. So the agent keeps
+//! these three beside the endpoint, and every request names them.
 
 use std::net::IpAddr;
 
@@ -132,8 +132,8 @@ pub struct AttachmentResource {
     /// Its endpoint, with addresses, MAC, gateways and MTU.
     pub endpoint: EndpointResource,
     /// What in the kernel is not as it was made; empty when all is. Only where it was asked for
-    /// (`GET /attachments/{network}/{container}/{ifname}?configuration=NAME`). A smaller MTU and a default route in
-    /// another table are no faults: plugins that are chained behind do that.
+    /// (`GET /attachments/{network}/{container}/{ifname}?configuration=NAME`). A smaller MTU and a
+    /// default route in another table are no faults: plugins that are chained behind do that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }

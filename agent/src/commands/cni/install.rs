@@ -9,7 +9,7 @@ use cni::invoke::blocking::{RawExec, get_version_info};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::CniInstallArgs;
+use crate::cli::{CniInstallArgs, DEFAULT_SOCKET};
 use crate::cni_plugin::{MARK, NAME};
 use crate::commands::output;
 use crate::failure::Failure;
@@ -49,6 +49,9 @@ struct Installed {
 /// Installs plugin and configuration, or nothing where a file of somebody else's is in the way.
 pub(super) fn exec(args: &CniInstallArgs) -> Result<(), Failure> {
     let bin_dirs = bin_dirs(&args.bin_dir);
+    let socket = &args.connection.socket;
+    let socket = std::path::absolute(socket)
+        .map_err(|error| Failure::usage(format!("`{}` is no path: {error}", socket.display())))?;
     let mut plan = Vec::new();
     for directory in &bin_dirs {
         plan.push(planned(directory.join(NAME), args, is_plugin, Done::Replaced)?);
@@ -61,7 +64,7 @@ pub(super) fn exec(args: &CniInstallArgs) -> Result<(), Failure> {
                 io::copy(&mut File::open("/proc/self/exe")?, file).map(drop)
             }),
             (Done::Written | Done::Replaced, false) => {
-                let text = configuration(&args.network, &bin_dirs);
+                let text = configuration(&args.network, &socket, &bin_dirs);
                 place(path, 0o644, |file| file.write_all(text.as_bytes()))
             }
         };
@@ -69,6 +72,11 @@ pub(super) fn exec(args: &CniInstallArgs) -> Result<(), Failure> {
             Failure::failed(format!("`{}` cannot be written: {error}", path.display()))
                 .with_hint("run as root, or name other directories with --bin-dir and --conf-dir")
         })?;
+    }
+    if let Some(before) = earlier(&args.conf_dir) {
+        output::say(&format!(
+            "`{before}` comes before `{CONFLIST}`: containerd and CRI-O use the first file by name"
+        ));
     }
     if args.output.json {
         return output::json(&plan);
@@ -81,6 +89,17 @@ pub(super) fn exec(args: &CniInstallArgs) -> Result<(), Failure> {
         };
         output::line(&format!("{} {done}", path.display()))
     })
+}
+
+/// The configuration that runtimes take for their default, where that is another.
+fn earlier(conf_dir: &Path) -> Option<String> {
+    let entries = fs::read_dir(conf_dir).ok()?.flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_read = |name: &String| {
+        let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("conf" | "conflist" | "json"))
+    };
+    names.filter(is_read).filter(|name| name.as_str() < CONFLIST).min()
 }
 
 fn bin_dirs(given: &[PathBuf]) -> Vec<PathBuf> {
@@ -130,11 +149,14 @@ fn is_conflist(bytes: &[u8]) -> bool {
 }
 
 /// The configuration of a network, with ports where the plugin for them is there.
-fn configuration(network: &str, bin_dirs: &[PathBuf]) -> String {
+fn configuration(network: &str, socket: &Path, bin_dirs: &[PathBuf]) -> String {
     let portmap = cni::invoke::find_in_path(PORTMAP, bin_dirs).ok();
     let mut list: Value = serde_json::from_str(TEMPLATE).expect("the template is JSON");
     list["name"] = network.into();
     list["plugins"][0]["network"] = network.into();
+    if socket != Path::new(DEFAULT_SOCKET) {
+        list["plugins"][0]["socket"] = socket.to_string_lossy().into();
+    }
     if let (Some(portmap), Some(plugins)) = (portmap, list["plugins"].as_array_mut()) {
         plugins.push(json!({
             "type": PORTMAP, "capabilities": {"portMappings": true}, "snat": true,
@@ -183,10 +205,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::cli::Output;
+    use crate::cli::{Connection, Output};
 
     fn args(directory: &Path) -> CniInstallArgs {
         CniInstallArgs {
+            connection: Connection { socket: DEFAULT_SOCKET.into() },
             output: Output { json: false },
             bin_dir: vec![directory.join("bin")],
             conf_dir: directory.join("net.d"),
@@ -206,13 +229,25 @@ mod tests {
         let conflist = args.conf_dir.join(CONFLIST);
         let list = cni::libcni::conf_list_from_file(&conflist).unwrap();
         assert_eq!((list.name.as_str(), list.cni_version.as_str()), ("pods", "1.1.0"));
+        let named = |list: &cni::libcni::NetworkConfigList| {
+            let own: Value = serde_json::from_slice(&list.plugins[0].bytes).unwrap();
+            own["socket"].as_str().map(str::to_owned)
+        };
+        assert_eq!(named(&list), None);
+        assert_eq!(earlier(&args.conf_dir), None);
+        fs::write(args.conf_dir.join("10-containerd-net.conflist"), "{}").unwrap();
+        fs::write(args.conf_dir.join("10-aside"), "{}").unwrap();
+        assert_eq!(earlier(&args.conf_dir).as_deref(), Some("10-containerd-net.conflist"));
         // What the operator changed stays.
         let text = fs::read_to_string(&conflist).unwrap().replace("pods", "mine");
         fs::write(&conflist, &text).unwrap();
         exec(&args).unwrap();
         assert_eq!(fs::read_to_string(&conflist).unwrap(), text);
-        exec(&CniInstallArgs { force: true, ..args }).unwrap();
+        let connection = Connection { socket: "/run/other.sock".into() };
+        exec(&CniInstallArgs { force: true, connection, ..args }).unwrap();
         assert_ne!(fs::read_to_string(&conflist).unwrap(), text);
+        let list = cni::libcni::conf_list_from_file(&conflist).unwrap();
+        assert_eq!(named(&list).as_deref(), Some("/run/other.sock"));
         assert_eq!(fs::read_dir(plugin.parent().unwrap()).unwrap().count(), 1);
     }
 
@@ -239,7 +274,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let bin_dirs = [directory.path().to_owned()];
         let list = |bin_dirs: &[PathBuf]| {
-            let text = configuration("pods", bin_dirs);
+            let text = configuration("pods", Path::new(DEFAULT_SOCKET), bin_dirs);
             cni::libcni::conf_list_from_bytes(text.as_bytes()).unwrap()
         };
         assert_eq!(list(&bin_dirs).plugins.len(), 1);

@@ -101,7 +101,7 @@ impl Controller {
     pub(in crate::controller) async fn note_earlier_boot(&self, endpoints: &[Endpoint]) {
         let ended = of_earlier_boot(endpoints, host_boot().as_deref());
         let spool = self.spool();
-        let write = move || ended.iter().try_for_each(|one| spool.add(one).map(drop));
+        let write = move || ended.iter().try_for_each(|one| spool.add(one));
         let written = spawn_blocking(write).await.map_err(internal);
         if let Err(error) = written.and_then(|written| written.map_err(internal)) {
             tracing::warn!(%error, "containers of an earlier boot stay until they are deleted");

@@ -258,7 +258,7 @@ impl Controller {
             return Ok(handed(&definition, &current, sandbox, way_out));
         }
         let mut current = self.leave_locked(endpoint, None).await?;
-        let (id, _) = self.place(sandbox_key)?;
+        let (id, _) = self.place(sandbox_key, &[])?;
         let sandbox = Sandbox {
             id,
             key: sandbox_key.to_owned(),
