@@ -6,6 +6,7 @@
 mod disk;
 mod host;
 pub(crate) mod network;
+mod restored;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};

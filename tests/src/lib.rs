@@ -2,6 +2,7 @@
 
 pub mod callers;
 pub mod cluster;
+pub mod fuzz;
 pub mod nodes;
 pub mod testbed;
 pub mod third_party;
