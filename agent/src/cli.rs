@@ -4,6 +4,7 @@ mod agent;
 mod cluster;
 mod cni;
 mod endpoint;
+mod key;
 mod lab;
 mod network;
 mod pod;
@@ -26,6 +27,7 @@ pub use endpoint::{
     EndpointInspectArgs, EndpointJoinArgs, EndpointLeaveArgs, EndpointLsArgs, EndpointRmArgs,
     SandboxArgs,
 };
+pub use key::{KeyArgs, KeyCommand, KeyLsArgs, KeyRmArgs, KeyRotateArgs};
 pub use lab::{LabArgs, LabCommand, LabDownArgs, LabRunArgs, LabShape, LabUpArgs};
 pub use network::{
     NetworkArgs, NetworkCommand, NetworkCreateArgs, NetworkInspectArgs, NetworkLsArgs,
@@ -84,6 +86,7 @@ pub enum Command {
     Join(JoinArgs),
     Leave(LeaveArgs),
     Forget(ForgetArgs),
+    Key(KeyArgs),
     Members(MembersArgs),
     Status(StatusArgs),
     Doctor(DoctorArgs),

@@ -14,9 +14,9 @@ use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentGc, AttachmentRef, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
-    ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
-    NetworkCreate, NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse,
-    WatchQuery,
+    ForgetRequest, InitRequest, IpamPool, JoinRequest, KeyQuery, KeyResource, LeaveRequest,
+    ListFilter, MemberResource, NetworkCreate, NetworkResource, RotateRequest, SandboxId,
+    StatusResource, TableResource, TokenResponse, WatchQuery,
 };
 
 use crate::control::{Detail, HeldByEngine};
@@ -78,6 +78,22 @@ impl Client {
     /// Lets the cluster forget members that are stopped for good; returns them.
     pub async fn forget(&self, request: &ForgetRequest) -> Called<Vec<MemberResource>> {
         self.send(Method::POST, Target::new("/cluster/forget"), request).await
+    }
+
+    /// Lists the cluster's keys by their fingerprints.
+    pub async fn keys(&self) -> Called<Vec<KeyResource>> {
+        self.get(Target::new("/cluster/keys")).await
+    }
+
+    /// Lets every member seal with a new key; returns once all have it.
+    pub async fn rotate_key(&self, request: &RotateRequest) -> Called<Vec<KeyResource>> {
+        self.send(Method::POST, Target::new("/cluster/keys"), request).await
+    }
+
+    /// Retires a key that seals no more.
+    pub async fn retire_key(&self, key: &str, query: &KeyQuery) -> Called<()> {
+        let target = Target::new(format!("/cluster/keys/{}", segment(key)));
+        self.delete(if query.force { target.query("force", "true") } else { target }).await
     }
 
     /// Returns the join token.

@@ -13,6 +13,7 @@ mod forget;
 mod init;
 mod ipam;
 mod join;
+mod key;
 mod lab;
 mod leave;
 mod members;
@@ -87,6 +88,7 @@ where
         Command::Join(args) => join::exec(args).await,
         Command::Leave(args) => leave::exec(args).await,
         Command::Forget(args) => forget::exec(args).await,
+        Command::Key(args) => key::exec(args.command).await,
         Command::Members(args) => members::exec(args).await,
         Command::Status(args) => status::exec(args).await,
         Command::Doctor(args) => doctor::exec(args).await,

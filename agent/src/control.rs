@@ -19,9 +19,9 @@ use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentGc, AttachmentRef, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
-    ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
-    NetworkCreate, NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse,
-    WatchLine, WatchQuery,
+    ForgetRequest, InitRequest, IpamPool, JoinRequest, KeyQuery, KeyResource, LeaveRequest,
+    ListFilter, MemberResource, NetworkCreate, NetworkResource, RotateRequest, SandboxId,
+    StatusResource, TableResource, TokenResponse, WatchLine, WatchQuery,
 };
 
 pub use access::BindError;
@@ -66,6 +66,12 @@ pub trait ControlApi: Send + Sync + 'static {
     async fn leave(&self, request: LeaveRequest) -> Answer<()>;
     /// Forgets members that are stopped for good, and lists them; this node gets their addresses.
     async fn forget(&self, request: ForgetRequest) -> Answer<Vec<MemberResource>>;
+    /// Lists the cluster's keys by their fingerprints.
+    async fn keys(&self) -> Answer<Vec<KeyResource>>;
+    /// Lets every member seal with a new key; answers once all have it.
+    async fn rotate_key(&self, request: RotateRequest) -> Answer<Vec<KeyResource>>;
+    /// Retires a key that seals no more, named by its fingerprint or a prefix of it.
+    async fn retire_key(&self, key: String, query: KeyQuery) -> Answer<()>;
     /// Returns the join token.
     async fn token(&self) -> Answer<TokenResponse>;
     /// Lists the members.

@@ -34,6 +34,7 @@ pub(crate) mod engine;
 mod foreign;
 mod forget;
 pub mod inventory;
+mod keys;
 mod lingering;
 mod networks;
 mod restore;

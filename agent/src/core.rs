@@ -285,11 +285,13 @@ impl Core {
                 | Output::Left
                 | Output::Ready
                 | Output::RolledBack(_)
+                | Output::Keys(_)
                 | Output::Alarm(_)
                 | Output::Overflow(_)) => effects.push(output),
             }
         }
         self.mark_joined(&effects);
+        self.keep_keys(&effects);
         self.commit()?;
         // What ends a membership comes last: all else of this drain is still the old node's, and
         // a stream of its opened afterwards would pass for one of the next node's.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use weft_api::{Boot, ClusterId, Definition, NetworkId, NodeId, Space, Write};
 use weft_ipam::{ClusterPools, Ipam};
 use weft_networkdb::{
-    FactKind, JoinRefusal, KeyRing, MemberEvent, MemberState, NetworkDb, RolledBackBy, StreamId,
-    StreamInput, TableEvent, WatchId,
+    FactKind, JoinRefusal, KeyRing, MemberEvent, MemberState, NetworkDb, Outdated, RolledBackBy,
+    StreamId, StreamInput, TableEvent, WatchId,
 };
 
 mod counters;
@@ -126,6 +126,8 @@ pub enum Output {
     Ready,
     /// This disk was rolled back or cloned.
     RolledBack(RolledBackBy),
+    /// Other keys open or seal from now on, and streams are made with them.
+    Keys(KeyRing),
     /// Something for the operator.
     Alarm(String),
     /// A bound was met; counted, and said once a drain.
@@ -344,6 +346,8 @@ impl Node {
                 Output::Ready
             }
             Db::RolledBack { reason } => Output::RolledBack(reason),
+            Db::Keys(ring) => Output::Keys(ring),
+            Db::Outdated(who) => Output::Alarm(self.outdated(who)),
             Db::Alarm(alarm) => Output::Alarm(format!("{alarm:?}")),
             Db::Overflow(bound) => Output::Overflow(format!("{bound:?}")),
         };
@@ -385,7 +389,29 @@ impl Node {
             Outcome::Defined(_)
             | Outcome::Joined(_)
             | Outcome::Deleted(_)
+            | Outcome::Rotated(_)
             | Outcome::Refused(_) => {}
+        }
+    }
+
+    /// Says who has to rejoin, for people.
+    fn outdated(&self, who: Outdated) -> String {
+        let name = |node: NodeId| {
+            self.db.member(node).map_or_else(|| node.short(), |member| member.name.clone())
+        };
+        let rejoin = "take a token on a member that others hold alive (`weft token -o FILE`) and \
+                      give it to `weft join --token-file FILE ADDR`";
+        match who {
+            Outdated::This(node) => format!(
+                "member `{}` accepts none of this node's keys: the cluster's key was rotated away \
+                 while this node was away; {rejoin} here, which keeps its endpoints",
+                name(node)
+            ),
+            Outdated::Other(node) => format!(
+                "member `{}` accepts none of the cluster's keys: they were rotated while it was \
+                 away; {rejoin} there, which keeps its endpoints",
+                name(node)
+            ),
         }
     }
 

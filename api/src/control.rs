@@ -23,7 +23,8 @@ pub use attachment::{
 };
 pub use cluster::{
     ClusterResource, ClusterState, ForgetRequest, InitRequest, IpamPool, IpamShare, JoinRequest,
-    LeaveRequest, MemberCounts, MemberResource, MemberState, StatusResource, TokenResponse,
+    KeyQuery, KeyResource, KeyRole, LeaveRequest, MemberCounts, MemberResource, MemberState,
+    RotateRequest, StatusResource, TokenResponse,
 };
 pub use doctor::{Check, CheckStatus, DoctorReport};
 pub use endpoint::{

@@ -18,11 +18,13 @@ pub enum Space {
     Claims = 6,
     /// Addresses allocated out of this node's ranges, and donations under way. ipam's.
     Ipam = 7,
+    /// The cluster's keys, once they were rotated. networkdb's.
+    Keys = 8,
 }
 
 impl Space {
     /// All spaces, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Node,
         Self::Controller,
         Self::Members,
@@ -30,6 +32,7 @@ impl Space {
         Self::Logs,
         Self::Claims,
         Self::Ipam,
+        Self::Keys,
     ];
 }
 

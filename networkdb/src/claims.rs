@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use weft_api::{Definition, NetworkId, NodeId, Write};
 
 use crate::facts::FactKind;
+use crate::keys::Fingerprint;
 
 mod acceptor;
 mod claimant;
@@ -22,6 +23,7 @@ mod forget;
 mod message;
 mod outcome;
 mod record;
+mod rotate;
 mod view;
 
 use acceptor::HeldClaims;
@@ -37,7 +39,7 @@ pub use message::{ClaimBody, ClaimId, Origin, Reach};
 #[cfg(test)]
 pub(crate) use message::{Refusal, Verdict};
 pub use outcome::{ClaimError, Outcome};
-pub(crate) use view::{MemberChange, Standing, View};
+pub(crate) use view::{MemberChange, Standing, Turn, View};
 
 /// Durations of the claim protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,10 @@ pub(crate) enum Output {
     BarAttach(NetworkId),
     /// The delete was withdrawn, or is done.
     UnbarAttach(NetworkId),
+    /// From now on this key opens, here too.
+    KeepKey(Fingerprint),
+    /// The rotation to this key was withdrawn, or is done.
+    ReleaseKey(Fingerprint),
 }
 
 /// Why claims want to be woken.
@@ -270,6 +276,8 @@ impl Claims {
             ClaimBody::Define { .. } | ClaimBody::Forget { .. } => {}
             ClaimBody::Delete(network) if self.is_barred(*network) => {}
             ClaimBody::Delete(network) => self.outputs.push_back(Output::BarAttach(*network)),
+            ClaimBody::Rotate { key, .. } if self.needs_key(*key) => {}
+            ClaimBody::Rotate { key, .. } => self.outputs.push_back(Output::KeepKey(*key)),
         }
     }
 
@@ -278,6 +286,8 @@ impl Claims {
             ClaimBody::Define { .. } | ClaimBody::Forget { .. } => {}
             ClaimBody::Delete(network) if self.is_barred(*network) => {}
             ClaimBody::Delete(network) => self.outputs.push_back(Output::UnbarAttach(*network)),
+            ClaimBody::Rotate { key, .. } if self.needs_key(*key) => {}
+            ClaimBody::Rotate { key, .. } => self.outputs.push_back(Output::ReleaseKey(*key)),
         }
     }
 
@@ -286,6 +296,9 @@ impl Claims {
             ClaimBody::Define { definition, .. } => self.put_definition(definition),
             ClaimBody::Delete(network) => self.put_deleted(*network),
             ClaimBody::Forget { victims, .. } => self.put_forgotten(victims),
+            ClaimBody::Rotate { key, rotation, base, .. } => {
+                self.put_rotated(*rotation, *key, *base);
+            }
         }
     }
 

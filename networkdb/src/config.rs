@@ -23,7 +23,8 @@ pub struct Config {
     pub name: String,
     /// Where other members reach this one, for datagrams and for streams.
     pub advertise: SocketAddr,
-    /// Up to three cluster keys; the first one seals.
+    /// The key that the caller knows: the founder's, a token's, or the one that sealed last. Those
+    /// that came by rotations are in the store.
     pub keys: KeyRing,
     /// Every random choice comes from here: one seed, one behaviour.
     /// Fresh entropy at each start, because nonces come from it, too.
@@ -100,6 +101,9 @@ pub struct Timing {
     pub leave_patience: Duration,
     /// A claim not accepted by then is withdrawn; 5 s.
     pub claim_timeout: Duration,
+    /// How long a key seals before another rotation may begin; longer than anything that was
+    /// sealed before it is on its way; 2 s.
+    pub key_rest: Duration,
     /// Of dissemination and anti-entropy.
     pub sync: sync::Timing,
 }
@@ -116,6 +120,7 @@ impl Default for Timing {
             stream_idle: Duration::from_secs(30),
             leave_patience: Duration::from_secs(3),
             claim_timeout: Duration::from_secs(5),
+            key_rest: Duration::from_secs(2),
             sync: sync::Timing::default(),
         }
     }

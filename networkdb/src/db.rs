@@ -3,6 +3,7 @@
 mod counting;
 mod datagrams;
 mod forget;
+mod keys;
 mod leave;
 mod networks;
 mod parts;
@@ -17,11 +18,14 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_api::{NetworkId, NodeId, Space, Write};
 
+pub use keys::{KeyRole, KeyStatus, RetireError};
+
 use crate::claims::{Claims, DefinitionJoin, Definitions, DeletedJoin};
 use crate::config::Config;
 use crate::db::datagrams::Channel;
 use crate::db::leave::Leave;
 use crate::facts::{FactKind, Join};
+use crate::keys::{Keyring, RING_SUBJECT, RingJoin, UseJoin};
 use crate::membership::Membership;
 use crate::membership::greeter::{Greeter, Target};
 use crate::membership::identity::{Identity, NAME_MAX};
@@ -41,6 +45,11 @@ pub struct NetworkDb {
     outbox: Outbox,
     sync: Sync,
     claims: Claims,
+    keyring: Keyring,
+    /// It was told that a member accepts none of the ring's keys.
+    outdated: bool,
+    /// A seed of the join under way accepts none of them.
+    wrong_key: bool,
     definitions: Definitions,
     /// Networks in which this node has endpoints.
     in_use: BTreeSet<NetworkId>,
@@ -83,6 +92,7 @@ impl std::fmt::Debug for NetworkDb {
             .field("streams", &self.streams)
             .field("channels", &self.channels)
             .field("claims", &self.claims)
+            .field("keyring", &self.keyring)
             .field("definitions", &self.definitions)
             .field("leave", &self.leave)
             .field("ready", &self.ready)
@@ -140,6 +150,8 @@ impl NetworkDb {
         )
         .map_err(|error| RestoreError::Claims(error.to_string()))?;
         let (limits, timing) = (&config.limits, &config.timing);
+        let ring_fact = sync.fact(FactKind::KEYS, RING_SUBJECT);
+        let keyring = Keyring::new(&config.keys, &restored, ring_fact, timing.key_rest, now)?;
         let mut db = Self {
             membership: Membership::new(identity, membership_seed, limits, timing, members),
             greeter: Greeter::new(timing.greet_first, timing.greet_longest),
@@ -152,6 +164,9 @@ impl NetworkDb {
             outbox: Outbox::default(),
             sync,
             claims,
+            keyring,
+            outdated: false,
+            wrong_key: false,
             definitions: Definitions::default(),
             in_use: BTreeSet::new(),
             join: Joining::Idle,
@@ -195,6 +210,7 @@ impl NetworkDb {
             }
         }
         self.settle(now);
+        self.start_keys(now);
     }
 
     /// Joins through any of the seeds. Ends with [`Output::Joined`] or [`Output::JoinFailed`];
@@ -206,10 +222,19 @@ impl NetworkDb {
             return;
         }
         self.join = Joining::Trying;
+        self.wrong_key = false;
         for seed in seeds {
             self.greeter.want(Target::Seed(*seed), now);
         }
         self.dial(now);
+        self.settle(now);
+    }
+
+    /// Gives up a join of a member: it goes on with the members that it knows.
+    pub fn end_join(&mut self, now: Instant) {
+        self.join = Joining::Idle;
+        self.keyring.lend(None);
+        self.drop_seeds();
         self.settle(now);
     }
 
@@ -222,8 +247,8 @@ impl NetworkDb {
                 Reason::Membership => self.membership.handle_timeout(now),
                 Reason::Sync => self.sync.handle_timeout(now),
                 Reason::Claims => {
-                    let Self { claims, membership, sync, definitions, in_use, .. } = self;
-                    let view = parts::PartsView { membership, sync, definitions, in_use };
+                    let Self { claims, membership, sync, definitions, in_use, keyring, .. } = self;
+                    let view = parts::PartsView { membership, sync, definitions, in_use, keyring };
                     claims.handle_timeout(&view, now);
                 }
                 Reason::Join => self.dial(now),
@@ -325,8 +350,10 @@ fn joins(config: &mut Config) -> BTreeMap<FactKind, Box<dyn Join>> {
     let mut joins = std::mem::take(&mut config.joins);
     joins.insert(FactKind::DEFINITION, Box::new(DefinitionJoin));
     joins.insert(FactKind::DELETED, Box::new(DeletedJoin));
-    // All three are sets to which a subject is added once.
+    // These two are sets to which a subject is added once.
     joins.insert(FactKind::LEFT, Box::new(DeletedJoin));
     joins.insert(FactKind::FORGOTTEN, Box::new(DeletedJoin));
+    joins.insert(FactKind::KEYS, Box::new(RingJoin));
+    joins.insert(FactKind::KEY_USE, Box::new(UseJoin));
     joins
 }

@@ -23,6 +23,10 @@ impl FactKind {
     pub const ALLOCATION: Self = Self(6);
     /// Routes and name servers of a host; subject: its NodeId.
     pub const HOST_ROUTES: Self = Self(7);
+    /// Which keys are in force, by their fingerprints; one subject.
+    pub const KEYS: Self = Self(8);
+    /// Which key a member seals with; subject: its NodeId.
+    pub const KEY_USE: Self = Self(9);
 
     /// What tells who owns what: ceded to the heir of a forgotten member.
     pub(crate) const CEDED: [Self; 2] = [Self::RANGES, Self::ALLOCATION];

@@ -65,12 +65,12 @@ mod wire;
 
 pub use claims::{ClaimBody, ClaimError, ClaimId, Origin, Outcome, Reach};
 pub use config::{Config, Limits, Timing};
-pub use db::NetworkDb;
+pub use db::{KeyRole, KeyStatus, NetworkDb, RetireError};
 pub use facts::{FactError, FactKind, Join, JoinError, Joined};
-pub use keys::{Key, KeyRing};
+pub use keys::{Fingerprint, Key, KeyRing};
 pub use output::{
-    Bound, Counters, JoinRefusal, Member, MemberEvent, MemberState, Output, Reason, RestoreError,
-    RolledBackBy, StreamId, StreamInput,
+    Bound, Counters, JoinRefusal, Member, MemberEvent, MemberState, Outdated, Output, Reason,
+    RestoreError, RolledBackBy, StreamId, StreamInput,
 };
 pub use table::{Cause, Change, Entry, TableError, TableEvent};
 pub use watch::{WatchFilter, WatchId};

@@ -8,6 +8,7 @@ use weft_api::{Boot, Definition, NetworkId, NodeId, Write};
 
 use crate::claims::{ClaimId, Outcome};
 use crate::facts::FactKind;
+use crate::keys::KeyRing;
 use crate::sync;
 use crate::table::TableEvent;
 use crate::watch::WatchId;
@@ -59,6 +60,11 @@ pub enum StreamInput {
     },
     /// The peer closed the stream, or it broke.
     Closed {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Whoever was called accepts none of this node's keys; there is no stream.
+    KeyRefused {
         /// Which.
         stream: StreamId,
     },
@@ -145,6 +151,20 @@ pub enum JoinRefusal {
     /// This NodeId is known with a newer boot, or with another one of the same counter.
     #[error("this node is known in boot {}: its disk was rolled back or cloned", .0.counter)]
     RolledBack(Boot),
+    /// The seed accepts none of the keys that the joiner has.
+    #[error(
+        "the cluster does not accept this key: it was rotated away, or the token is not its own"
+    )]
+    WrongKey,
+}
+
+/// Who of two members missed a rotation of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outdated {
+    /// This node: no other member answers it. The one named told.
+    This(NodeId),
+    /// The one named: others answer this node.
+    Other(NodeId),
 }
 
 /// How this node learnt that it may not go on under its NodeId.
@@ -268,7 +288,7 @@ pub enum Output {
     },
     /// A claim made here ended.
     Claim {
-        /// As `define`, `undefine` or `forget` returned it.
+        /// As `define`, `undefine`, `forget` or `rotate_key` returned it.
         id: ClaimId,
         /// How.
         outcome: Outcome,
@@ -297,6 +317,12 @@ pub enum Output {
         /// How it shows.
         reason: RolledBackBy,
     },
+    /// Other keys open or seal from now on. Streams are to be made with these, and those made with
+    /// a key that is not among them are to be closed.
+    Keys(KeyRing),
+    /// Two members have no key in common, because one was away when keys were rotated. It has to
+    /// rejoin by token: [`NetworkDb::readmit`](crate::NetworkDb::readmit).
+    Outdated(Outdated),
     /// A bound was met.
     Overflow(Bound),
 }

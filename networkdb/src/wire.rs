@@ -11,6 +11,7 @@ pub(crate) mod streams;
 
 use serde::{Deserialize, Serialize};
 
+use crate::keys::KeysMessage;
 use crate::membership::join::JoinMessage;
 use crate::{claims, sync};
 
@@ -30,6 +31,8 @@ pub(crate) enum Message {
     Claims(claims::Message),
     /// A message of another part of the agent.
     App { channel: u8, bytes: Vec<u8> },
+    /// Keys. On streams only.
+    Keys(KeysMessage),
 }
 
 impl Message {

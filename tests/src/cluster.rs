@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_api::{ClusterId, NodeId};
-use weft_networkdb::{Limits, NetworkDb, Output, Reason, StreamInput, Timing};
+use weft_networkdb::{Key, Limits, NetworkDb, Output, Reason, StreamInput, Timing};
 
 pub use disk::Disk;
-pub use host::Host;
+pub use host::{Commit, Crash, Host};
 pub use network::Network;
 
 use network::Connections;
@@ -54,6 +54,8 @@ pub struct Cluster {
     /// What the network does to packets; may be changed at any time.
     pub network: Network,
     connections: Connections,
+    /// Handshakes that were refused because of their key so far.
+    pub refused: u64,
     /// What databases were woken for so far.
     pub woken: BTreeSet<Reason>,
     rng: ChaCha8Rng,
@@ -80,6 +82,7 @@ impl Cluster {
             hosts: Vec::new(),
             network: Network::default(),
             connections: Connections::default(),
+            refused: 0,
             woken: BTreeSet::new(),
             rng,
             cluster: ClusterId::from_bytes(cluster),
@@ -117,6 +120,17 @@ impl Cluster {
         let mut id = [0; 16];
         self.rng.fill_bytes(&mut id);
         self.hosts.push(Host::new(index, NodeId::from_bytes(id)));
+        self.start(index);
+        index
+    }
+
+    /// Adds and starts a host that has the key of a token.
+    pub fn add_with_token(&mut self, key: Key) -> usize {
+        let index = self.hosts.len();
+        let mut id = [0; 16];
+        self.rng.fill_bytes(&mut id);
+        self.hosts.push(Host::new(index, NodeId::from_bytes(id)));
+        self.hosts[index].token = Some(key);
         self.start(index);
         index
     }
@@ -210,6 +224,11 @@ impl Cluster {
             })
             .map(|member| member.id)
             .collect()
+    }
+
+    /// Returns how many streams of a host that stand were made with a key.
+    pub fn streams_made_with(&self, host: usize, key: &Key) -> usize {
+        self.connections.made_with_key(host, key)
     }
 
     /// Returns what a host put out so far, in all its lives, with the time since the start;

@@ -291,7 +291,10 @@ fn two_simultaneous_creates_of_one_network_give_one() {
         let two = define(&mut cluster, 2, network(2, "blue", "10.1.0.0/24"));
         let got = |outcome: Outcome| match outcome.clone() {
             Outcome::Defined(definition) | Outcome::Joined(definition) => definition.id,
-            Outcome::Deleted(_) | Outcome::Forgotten(_) | Outcome::Refused(_) => {
+            Outcome::Deleted(_)
+            | Outcome::Forgotten(_)
+            | Outcome::Rotated(_)
+            | Outcome::Refused(_) => {
                 panic!("{outcome:?} (seed {seed})")
             }
         };

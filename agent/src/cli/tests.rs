@@ -78,7 +78,7 @@ fn every_reader_has_json_and_every_client_a_socket() {
 
 #[test]
 fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
-    let rows: [(&str, bool); 69] = [
+    let rows: [(&str, bool); 73] = [
         ("weft agent", true),
         ("weft agent --port 7951 --log-format json --advertise ::1", true),
         ("weft agent --init --join a", false),
@@ -99,6 +99,10 @@ fn good_lines_are_understood_and_bad_ones_are_usage_errors() {
         ("weft leave --force", true),
         ("weft forget node-c 3f9a --force --json", true),
         ("weft forget", false),
+        ("weft key ls --json", true),
+        ("weft key rotate --force --json", true),
+        ("weft key rm 0123abcd --force", true),
+        ("weft key rm", false),
         ("weft members --json --socket /s", true),
         ("weft status", true),
         ("weft doctor --json", true),

@@ -29,6 +29,8 @@ pub(crate) fn open(context: Context, started: Started) -> Router {
         .route("/cluster/join", post(cluster::join))
         .route("/cluster/leave", post(cluster::leave))
         .route("/cluster/forget", post(cluster::forget))
+        .route("/cluster/keys", get(cluster::keys).post(cluster::rotate_key))
+        .route("/cluster/keys/{key}", delete(cluster::retire_key))
         .route("/cluster/token", get(cluster::token))
         .route("/members", get(cluster::members))
         .route("/status", get(cluster::status))

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentAddresses, AttachmentGc, AttachmentKey, DetachRequest,
     EndpointCreate, EndpointJoin, EntryCreate, EntryUpdate, ForgetRequest, InitRequest,
-    JoinRequest, LeaveRequest, ListFilter, NetworkCreate, SandboxId, Secret, TableValue, WatchLine,
-    WatchQuery,
+    JoinRequest, KeyQuery, LeaveRequest, ListFilter, NetworkCreate, RotateRequest, SandboxId,
+    Secret, TableValue, WatchLine, WatchQuery,
 };
 
 use crate::client::{Client, ClientError};
@@ -84,6 +84,9 @@ async fn call_all(client: &Client) -> Vec<ClientError> {
         client.join(&join).await.err(),
         client.leave(&LeaveRequest::default()).await.err(),
         client.forget(&forget).await.err(),
+        client.keys().await.err(),
+        client.rotate_key(&RotateRequest { force: true }).await.err(),
+        client.retire_key("0f", &KeyQuery { force: true }).await.err(),
         client.token().await.err(),
         client.members().await.err(),
         client.status().await.err(),
@@ -139,6 +142,9 @@ async fn every_route_reaches_its_operation_with_what_was_asked() {
         "join weft1-x [192.0.2.1:7950]",
         "leave false",
         "forget [\"c\"] true",
+        "keys",
+        "rotate_key true",
+        "retire_key 0f true",
         "token",
         "members",
         "status",
@@ -186,7 +192,7 @@ async fn every_kind_of_error_comes_back_from_every_route_as_it_was() {
         let error = ControlError::new(kind, "network `blue` is full").with_hint("remove some");
         let bench = bench(Mood::Failing(error.clone()), ServerLimits::default());
         let errors = call_all(&bench.client).await;
-        assert_eq!(errors.len(), 41);
+        assert_eq!(errors.len(), 44);
         for found in errors {
             let ClientError::Refused(found) = found else { panic!("{found:?}") };
             assert_eq!(found, error);

@@ -8,9 +8,9 @@ use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentGc, AttachmentRef, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, ControlError, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EntryCreate, EntryResource, EntryUpdate,
-    ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter, MemberResource,
-    NetworkCreate, NetworkResource, SandboxId, StatusResource, TableResource, TokenResponse,
-    WatchLine, WatchQuery,
+    ForgetRequest, InitRequest, IpamPool, JoinRequest, KeyQuery, KeyResource, LeaveRequest,
+    ListFilter, MemberResource, NetworkCreate, NetworkResource, RotateRequest, SandboxId,
+    StatusResource, TableResource, TokenResponse, WatchLine, WatchQuery,
 };
 
 use super::Controller;
@@ -53,6 +53,18 @@ impl ControlApi for Api {
 
     async fn forget(&self, request: ForgetRequest) -> Answer<Vec<MemberResource>> {
         self.run(|c| async move { c.forget_members(request).await }).await
+    }
+
+    async fn keys(&self) -> Answer<Vec<KeyResource>> {
+        self.0.list_keys().await
+    }
+
+    async fn rotate_key(&self, request: RotateRequest) -> Answer<Vec<KeyResource>> {
+        self.run(|c| async move { c.rotate_key(request).await }).await
+    }
+
+    async fn retire_key(&self, key: String, query: KeyQuery) -> Answer<()> {
+        self.run(|c| async move { c.retire_key(key, query).await }).await
     }
 
     async fn token(&self) -> Answer<TokenResponse> {

@@ -322,6 +322,10 @@ fn membership_error(error: MembershipError) -> ControlError {
                     "check the address and port, that the agent there runs and is in the cluster, \
                      and that the token is of that cluster",
                 ),
+                JoinRefusal::WrongKey => (
+                    ErrorKind::Forbidden,
+                    "take a new token on a member that others hold alive: `weft token -o FILE`",
+                ),
                 JoinRefusal::ForeignCluster => {
                     (ErrorKind::Forbidden, "take the token of the cluster that the address is in")
                 }

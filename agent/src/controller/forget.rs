@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use weft_api::NodeId;
 use weft_api::control::{ControlError, ForgetRequest, MemberResource, MemberState};
-use weft_networkdb::{ClaimBody, ClaimError, Outcome, Reach};
+use weft_networkdb::{ClaimError, Outcome, Reach};
 
 use super::Controller;
 use crate::control::{Answer, ErrorKind, resolve};
+use crate::node::Node;
 
 const FORCE: &str = "or `weft forget --force`, when it is certain that all who are named are \
      stopped for good; addresses that an absent member has of them may then be given out twice";
@@ -25,17 +26,21 @@ impl Controller {
                 .with_hint("try again when `weft status` shows `ready`, or on another member"));
         }
         let reach = if request.force { Reach::Present } else { Reach::Everyone };
-        let body = ClaimBody::Forget { victims: victims.iter().copied().collect(), reach };
+        let named: Vec<NodeId> = victims.iter().copied().collect();
+        let forget = move |node: &mut Node, now| node.forget(named, reach, now);
         let outcome = self
             .core
-            .call_later(move |core, answer, now| core.claim(body, answer, now))
+            .call_later(move |core, answer, now| core.claim(forget, answer, now))
             .await
             .map_err(super::stopped)?;
         match outcome {
             Outcome::Forgotten(nodes) => tracing::warn!(?nodes, "members forgotten"),
             Outcome::Refused(ClaimError::AlreadyGone { .. }) => {}
             Outcome::Refused(error) => return Err(refused(&error, &members)),
-            Outcome::Defined(_) | Outcome::Joined(_) | Outcome::Deleted(_) => {
+            Outcome::Defined(_)
+            | Outcome::Joined(_)
+            | Outcome::Deleted(_)
+            | Outcome::Rotated(_) => {
                 return Err(ControlError::internal("the claim of a forget ended as another one"));
             }
         }
@@ -111,6 +116,8 @@ fn refused(error: &ClaimError, members: &[MemberResource]) -> ControlError {
         | ClaimError::IdUsed(_)
         | ClaimError::Invalid { .. }
         | ClaimError::AlreadyGone { .. }
+        | ClaimError::Rotated
+        | ClaimError::Rotating
         | ClaimError::Full
         | ClaimError::Leaving => {
             ControlError::conflict(error.to_string()).with_hint("try again in a few seconds")

@@ -11,7 +11,7 @@ use weft_api::control::{
 use weft_api::driver::Scope;
 use weft_api::{Definition, NetworkId, Stamp, Subnet, Vni};
 use weft_ipam::{Block, BlockWant, Fate, Granted};
-use weft_networkdb::{ClaimBody, ClaimError, Origin, Outcome};
+use weft_networkdb::{ClaimError, Origin, Outcome};
 use weft_overlay::{PEER_TABLE, PeerRecord};
 
 use super::{Controller, foreign, no_cluster, stopped};
@@ -128,11 +128,12 @@ impl Controller {
         request: NetworkCreate,
     ) -> Answer<NetworkResource> {
         let draft = self.draft(id, request).await?;
-        let body =
-            ClaimBody::Define { definition: draft.definition.clone(), origins: draft.origins };
+        let (definition, origins) = (draft.definition.clone(), draft.origins);
+        let define =
+            move |node: &mut Node, now| node.with_db(now, |db| db.define(definition, origins, now));
         let outcome = self
             .core
-            .call_later(move |core, answer, now| core.claim(body, answer, now))
+            .call_later(move |core, answer, now| core.claim(define, answer, now))
             .await
             .map_err(stopped)?;
         match outcome {
@@ -148,7 +149,7 @@ impl Controller {
                 self.return_blocks(draft.blocks).await?;
                 Err(self.claim_error(error).await)
             }
-            Outcome::Deleted(_) | Outcome::Forgotten(_) => {
+            Outcome::Deleted(_) | Outcome::Forgotten(_) | Outcome::Rotated(_) => {
                 Err(ControlError::internal("the claim of a definition ended as another one"))
             }
         }
@@ -334,10 +335,11 @@ impl Controller {
     }
 
     async fn claim_deletion(&self, definition: &Definition) -> Answer<()> {
-        let body = ClaimBody::Delete(definition.id);
+        let network = definition.id;
+        let delete = move |node: &mut Node, now| node.with_db(now, |db| db.undefine(network, now));
         let outcome = self
             .core
-            .call_later(move |core, answer, now| core.claim(body, answer, now))
+            .call_later(move |core, answer, now| core.claim(delete, answer, now))
             .await
             .map_err(stopped)?;
         match outcome {
@@ -346,7 +348,10 @@ impl Controller {
                 Ok(())
             }
             Outcome::Refused(error) => Err(self.claim_error(error).await),
-            Outcome::Defined(_) | Outcome::Joined(_) | Outcome::Forgotten(_) => {
+            Outcome::Defined(_)
+            | Outcome::Joined(_)
+            | Outcome::Forgotten(_)
+            | Outcome::Rotated(_) => {
                 Err(ControlError::internal("the claim of a deletion ended as another one"))
             }
         }
@@ -404,6 +409,8 @@ impl Controller {
             | ClaimError::NoSuchMember(_)
             | ClaimError::AlreadyGone { .. }
             | ClaimError::Named { .. }
+            | ClaimError::Rotated
+            | ClaimError::Rotating
             | ClaimError::Full
             | ClaimError::Leaving) => {
                 ControlError::unavailable(error.to_string()).with_hint("try again in a moment")

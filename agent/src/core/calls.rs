@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use weft_api::Space;
 use weft_ipam::{BlockWant, Granted, Request, Ticket};
-use weft_networkdb::{ClaimBody, Outcome, TableEvent, WatchFilter, WatchId};
+use weft_networkdb::{ClaimId, Outcome, TableEvent, WatchFilter, WatchId};
 
 use super::{Core, WATCH_QUEUED_MAX};
 use crate::node::Node;
@@ -70,16 +70,15 @@ impl Core {
     }
 
     /// Makes a claim. Without a cluster the answer is dropped.
-    pub fn claim(&mut self, body: ClaimBody, answer: oneshot::Sender<Outcome>, now: Instant) {
+    pub fn claim(
+        &mut self,
+        make: impl FnOnce(&mut Node, Instant) -> ClaimId,
+        answer: oneshot::Sender<Outcome>,
+        now: Instant,
+    ) {
         let Some(node) = &mut self.node else { return };
         // The outcome is an output of the node, so it comes after this entry stands.
-        let id = match body {
-            ClaimBody::Define { definition, origins } => {
-                node.with_db(now, |db| db.define(definition, origins, now))
-            }
-            ClaimBody::Delete(network) => node.with_db(now, |db| db.undefine(network, now)),
-            ClaimBody::Forget { victims, reach } => node.forget(victims, reach, now),
-        };
+        let id = make(node, now);
         self.claims.insert(id, answer);
     }
 

@@ -15,7 +15,7 @@ use crate::identity::{self, Identity};
 use crate::node::{Node, NodeConfig, Output};
 
 /// Spaces that end with a membership.
-const CLUSTER_SPACES: [Space; 7] = [
+const CLUSTER_SPACES: [Space; 8] = [
     Space::Node,
     Space::Controller,
     Space::Members,
@@ -23,6 +23,7 @@ const CLUSTER_SPACES: [Space; 7] = [
     Space::Logs,
     Space::Claims,
     Space::Ipam,
+    Space::Keys,
 ];
 
 /// Why the node's membership cannot change as asked.
@@ -73,15 +74,18 @@ impl Core {
             boot: identity.boot,
             name: self.settings.name.clone(),
             advertise: self.settings.advertise,
-            keys: KeyRing::new(identity.key_id, Key::from_bytes(identity.key)),
+            keys: if identity.joined {
+                KeyRing::new(identity.key_id, Key::from_bytes(identity.key))
+            } else {
+                KeyRing::of_token(identity.key_id, Key::from_bytes(identity.key))
+            },
             seed: identity::random().context("no randomness")?,
             rest: self.settings.rest,
         };
-        self.node = Some(Node::new(config, restored, now)?);
-        self.secrets.set(Some(Secrets {
-            cluster: identity.cluster,
-            keys: vec![(identity.key_id, identity.key)],
-        }));
+        let node = Node::new(config, restored, now)?;
+        let keys = node.db().key_ring().clone();
+        self.node = Some(node);
+        self.secrets.set(Some(Secrets { cluster: identity.cluster, keys }));
         let Identity { node, cluster, boot, .. } = &identity;
         tracing::info!(%node, %cluster, boot = boot.counter, "node started");
         self.identity = Some(identity);
@@ -111,6 +115,9 @@ impl Core {
         answer: oneshot::Sender<Result<(), MembershipError>>,
         now: Instant,
     ) {
+        if self.is_cut_off(cluster) {
+            return self.rejoin(Key::from_bytes(key), seeds, answer, now);
+        }
         let begun = self.no_membership().and_then(|()| {
             let identity = Identity::new(cluster, key_id, key).context("no randomness")?;
             self.writes.push(identity.to_write());
@@ -124,6 +131,59 @@ impl Core {
                 }
             }
             Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// Tells whether this node is a member of a cluster that it reaches nobody of.
+    fn is_cut_off(&self, cluster: weft_api::ClusterId) -> bool {
+        let joined = self.identity.as_ref().is_some_and(|identity| identity.joined);
+        let own = self.identity.as_ref().is_some_and(|identity| identity.cluster == cluster);
+        let idle = self.joining.is_none() && self.leaving.is_none();
+        joined
+            && own
+            && idle
+            && self.node.as_ref().is_some_and(|node| {
+                let others = node.db().members().filter(|member| member.id != node.id());
+                let states: Vec<MemberState> = others.map(|member| member.state).collect();
+                let alive = |state: &MemberState| {
+                    matches!(state, MemberState::Alive | MemberState::Suspect)
+                };
+                states.contains(&MemberState::Failed) && !states.iter().any(alive)
+            })
+    }
+
+    /// Gets in touch with the cluster by a key that came after this node was last in it.
+    fn rejoin(
+        &mut self,
+        key: Key,
+        seeds: &[SocketAddr],
+        answer: oneshot::Sender<Result<(), MembershipError>>,
+        now: Instant,
+    ) {
+        let Some(node) = &mut self.node else { return };
+        self.joining = Some(answer);
+        node.with_db(now, |db| {
+            db.readmit(key, now);
+            db.join(seeds, now);
+        });
+    }
+
+    /// Puts the key that seals from now on into the commit of what made it so.
+    pub(super) fn keep_keys(&mut self, effects: &[Output]) {
+        let last = effects
+            .iter()
+            .rev()
+            .find_map(|effect| if let Output::Keys(ring) = effect { Some(ring) } else { None });
+        if let (Some(ring), Some(identity)) = (last, &mut self.identity) {
+            let (id, key) = ring.primary();
+            (identity.key_id, identity.key) = (id, *key.as_bytes());
+            self.writes.push(identity.to_write());
+        }
+    }
+
+    pub(super) fn use_keys(&mut self, keys: KeyRing) {
+        if let Some(identity) = &self.identity {
+            self.secrets.set(Some(Secrets { cluster: identity.cluster, keys }));
         }
     }
 
@@ -170,7 +230,15 @@ impl Core {
         tracing::warn!(%refusal, "join failed");
         // Not asked for, as after a rollback: networkdb goes on trying.
         if let Some(answer) = self.joining.take() {
-            self.end_membership();
+            let goes_on = self.identity.as_ref().is_some_and(|identity| identity.joined)
+                && !matches!(refusal, JoinRefusal::Left(_) | JoinRefusal::Forgotten(_));
+            match &mut self.node {
+                Some(node) if goes_on => {
+                    let now = Instant::now();
+                    node.with_db(now, |db| db.end_join(now));
+                }
+                Some(_) | None => self.end_membership(),
+            }
             self.deferred.push(Box::new(move || drop(answer.send(Err(refusal.into())))));
         }
     }

@@ -45,6 +45,7 @@ impl Core {
                 self.news.push(News::Ready);
             }
             Output::RolledBack(reason) => self.rolled_back(reason),
+            Output::Keys(ring) => self.use_keys(ring),
             Output::Alarm(alarm) => {
                 tracing::warn!(%alarm, "alarm");
                 *self.alarms.entry(alarm).or_default() += 1;

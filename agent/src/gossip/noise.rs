@@ -7,6 +7,9 @@
 //! frame   length u32 | bytes                   (inside, over as many messages as it takes)
 //! ```
 //! A refusal is one byte, shorter than any hello, so a stranger gains nothing by asking.
+//!
+//! The key id of a hello says which key to try first. It is a guess where its sender has the key of
+//! a token, which does not tell the id, so the other keys of the ring are tried, too.
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use weft_api::ClusterId;
+use weft_networkdb::{Fingerprint, Key, KeyRing};
 
 /// The layout above.
 pub const VERSION: u8 = 1;
@@ -57,7 +61,7 @@ pub enum NoiseError {
     /// The other side speaks another version.
     #[error("the other side speaks another protocol version")]
     OtherVersion,
-    /// The keys differ.
+    /// No key is known to both.
     #[error("the other side does not accept our key")]
     WrongKey,
     /// A frame longer than [`FRAME_BYTES_MAX`] was announced or asked for.
@@ -73,13 +77,13 @@ pub enum NoiseError {
 pub struct Secrets {
     /// The cluster.
     pub cluster: ClusterId,
-    /// Id of each key and the key; the first is the one to speak with.
-    pub keys: Vec<(u8, [u8; 32])>,
+    /// Its keys; the first is the one to speak with.
+    pub keys: KeyRing,
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Secrets({:?}, {} keys)", self.cluster, self.keys.len())
+        write!(f, "Secrets({:?}, {} keys)", self.cluster, self.keys.iter().count())
     }
 }
 
@@ -93,17 +97,23 @@ impl Secrets {
         bytes
     }
 
-    fn key(&self, key_id: u8) -> Option<&[u8; 32]> {
-        self.keys.iter().find(|(id, _)| *id == key_id).map(|(_, key)| key)
+    /// The keys to try on what names this id, that of the id first.
+    fn candidates(&self, key_id: u8) -> impl Iterator<Item = &Key> {
+        let (named, others): (Vec<_>, Vec<_>) = self.keys.iter().partition(|(id, _)| *id == key_id);
+        named.into_iter().chain(others).map(|(_, key)| key)
     }
 }
 
-/// Shakes hands as the one who called.
+/// Shakes hands as the one who called, with one key of the ring.
 ///
 /// # Errors
 /// See [`NoiseError`]; the connection is closed.
-pub async fn connect(tcp: TcpStream, secrets: &Secrets) -> Result<(Reader, Writer), NoiseError> {
-    within(HANDSHAKE_TIMEOUT, initiate(tcp, secrets)).await
+pub async fn connect(
+    tcp: TcpStream,
+    secrets: &Secrets,
+    key: (u8, &Key),
+) -> Result<(Reader, Writer), NoiseError> {
+    within(HANDSHAKE_TIMEOUT, initiate(tcp, secrets, key)).await
 }
 
 /// Shakes hands as the one who was called.
@@ -121,10 +131,13 @@ async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or(Err(NoiseError::Timeout(limit)))
 }
 
-async fn initiate(mut tcp: TcpStream, secrets: &Secrets) -> Result<(Reader, Writer), NoiseError> {
+async fn initiate(
+    mut tcp: TcpStream,
+    secrets: &Secrets,
+    (key_id, key): (u8, &Key),
+) -> Result<(Reader, Writer), NoiseError> {
     tcp.set_nodelay(true)?;
-    let (key_id, key) = secrets.keys.first().ok_or(NoiseError::WrongKey)?;
-    let preamble = secrets.preamble(*key_id);
+    let preamble = secrets.preamble(key_id);
     let mut noise = handshake(&preamble, key, Builder::build_initiator)?;
     let mut hello = [0; PREAMBLE_BYTES + HANDSHAKE_BYTES];
     hello[..PREAMBLE_BYTES].copy_from_slice(&preamble);
@@ -140,7 +153,7 @@ async fn initiate(mut tcp: TcpStream, secrets: &Secrets) -> Result<(Reader, Writ
     let mut reply = [0; HANDSHAKE_BYTES];
     tcp.read_exact(&mut reply).await?;
     noise.read_message(&reply, &mut []).map_err(|_| NoiseError::WrongKey)?;
-    channel(tcp, noise)
+    channel(tcp, noise, key)
 }
 
 async fn respond(mut tcp: TcpStream, secrets: &Secrets) -> Result<(Reader, Writer), NoiseError> {
@@ -154,14 +167,11 @@ async fn respond(mut tcp: TcpStream, secrets: &Secrets) -> Result<(Reader, Write
         (OTHER_VERSION, NoiseError::OtherVersion)
     } else if preamble[5..21] != *secrets.cluster.as_bytes() {
         (FOREIGN_CLUSTER, NoiseError::ForeignCluster)
-    } else if let Some(key) = secrets.key(preamble[21])
-        && let Ok(mut noise) = handshake(preamble, key, Builder::build_responder)
-        && noise.read_message(message, &mut []).is_ok()
-    {
+    } else if let Some((mut noise, key)) = opened(secrets, preamble, message) {
         let mut reply = [OK; 1 + HANDSHAKE_BYTES];
         noise.write_message(&[], &mut reply[1..]).map_err(|_| NoiseError::Damaged)?;
         tcp.write_all(&reply).await?;
-        return channel(tcp, noise);
+        return channel(tcp, noise, key);
     } else {
         (UNKNOWN_KEY, NoiseError::WrongKey)
     };
@@ -169,25 +179,42 @@ async fn respond(mut tcp: TcpStream, secrets: &Secrets) -> Result<(Reader, Write
     Err(error)
 }
 
+/// Finds the key that a hello was made with.
+fn opened<'k>(
+    secrets: &'k Secrets,
+    preamble: &'k [u8],
+    message: &[u8],
+) -> Option<(HandshakeState, &'k Key)> {
+    secrets.candidates(preamble[21]).find_map(|key| {
+        let mut noise = handshake(preamble, key, Builder::build_responder).ok()?;
+        noise.read_message(message, &mut []).ok()?;
+        Some((noise, key))
+    })
+}
+
 fn handshake<'k>(
     preamble: &'k [u8],
-    key: &'k [u8; 32],
+    key: &'k Key,
     build: impl FnOnce(Builder<'k>) -> Result<HandshakeState, snow::Error>,
 ) -> Result<HandshakeState, NoiseError> {
     let pattern = PATTERN.parse().expect("the pattern is one snow knows");
     Builder::new(pattern)
         .prologue(preamble)
-        .and_then(|builder| builder.psk(0, key))
+        .and_then(|builder| builder.psk(0, key.as_bytes()))
         .and_then(build)
         .map_err(|_| NoiseError::WrongKey)
 }
 
-fn channel(tcp: TcpStream, noise: HandshakeState) -> Result<(Reader, Writer), NoiseError> {
+fn channel(
+    tcp: TcpStream,
+    noise: HandshakeState,
+    key: &Key,
+) -> Result<(Reader, Writer), NoiseError> {
     let noise = Arc::new(noise.into_stateless_transport_mode().map_err(|_| NoiseError::Damaged)?);
     let (reader, writer) = tcp.into_split();
     Ok((
         Reader { tcp: reader, noise: noise.clone(), nonce: 0, plain: Vec::new() },
-        Writer { tcp: writer, noise, nonce: 0, buffer: Vec::new() },
+        Writer { tcp: writer, noise, nonce: 0, buffer: Vec::new(), key: key.fingerprint() },
     ))
 }
 
@@ -255,9 +282,15 @@ pub struct Writer {
     noise: Arc<StatelessTransportState>,
     nonce: u64,
     buffer: Vec<u8>,
+    key: Fingerprint,
 }
 
 impl Writer {
+    /// Returns the name of the key that the stream was made with.
+    pub const fn key(&self) -> Fingerprint {
+        self.key
+    }
+
     /// Sends one frame.
     ///
     /// # Errors

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use weft_networkdb::{StreamId, StreamInput};
+use weft_networkdb::{Fingerprint, StreamId, StreamInput};
 
 use super::noise::{self, NoiseError, Reader, Secrets, Writer};
 
@@ -48,16 +48,30 @@ impl Events {
 
 /// The secrets streams are made with; absent until the node is in a cluster.
 #[derive(Debug, Clone, Default)]
-pub struct SharedSecrets(Arc<RwLock<Option<Secrets>>>);
+pub struct SharedSecrets(Arc<watch::Sender<Option<Secrets>>>);
 
 impl SharedSecrets {
-    /// Sets or clears them; streams that stand are not touched.
+    /// Sets or clears them. Streams that stand stay, but for those that were made with a key of
+    /// this cluster that is not in the ring any more.
     pub fn set(&self, secrets: Option<Secrets>) {
-        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = secrets;
+        self.0.send_replace(secrets);
     }
 
     fn get(&self) -> Option<Secrets> {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.0.borrow().clone()
+    }
+
+    /// Returns when a key is in the ring no more.
+    async fn retired(&self, key: Fingerprint) {
+        let mut changes = self.0.subscribe();
+        let gone = |secrets: &Option<Secrets>| {
+            // Without secrets the node has left: its streams end by themselves.
+            secrets.as_ref().is_some_and(|secrets| {
+                secrets.keys.to_call_with().all(|(_, known)| known.fingerprint() != key)
+            })
+        };
+        // This is a sender of the channel, so it does not end.
+        let _ = changes.wait_for(gone).await;
     }
 }
 
@@ -93,13 +107,17 @@ impl Streams {
     pub fn open(&mut self, stream: StreamId, to: SocketAddr) {
         let (sender, frames) = mpsc::channel(FRAMES_QUEUED_MAX);
         self.writers.insert(stream, sender);
-        let (secrets, events) = (self.secrets.get(), self.events.clone());
+        let (shared, events) = (self.secrets.clone(), self.events.clone());
         self.tasks.spawn(async move {
-            match dial(to, secrets).await {
+            match dial(to, shared.get()).await {
                 Ok((reader, writer)) => {
                     if events.send(StreamInput::Connected { stream }).await {
-                        carry(stream, reader, writer, frames, &events).await;
+                        carry(stream, (reader, writer), frames, &events, &shared).await;
                     }
+                }
+                Err(NoiseError::WrongKey) => {
+                    tracing::debug!(%to, "none of our keys is accepted");
+                    events.send(StreamInput::KeyRefused { stream }).await;
                 }
                 Err(error) => {
                     let reason = format!("`{to}`: {error}");
@@ -114,9 +132,10 @@ impl Streams {
     pub fn accept(&mut self, stream: StreamId, incoming: Incoming) {
         let (sender, frames) = mpsc::channel(FRAMES_QUEUED_MAX);
         self.writers.insert(stream, sender);
-        let events = self.events.clone();
+        let (shared, events) = (self.secrets.clone(), self.events.clone());
         self.tasks.spawn(async move {
-            carry(stream, incoming.reader, incoming.writer, frames, &events).await;
+            let ends = (incoming.reader, incoming.writer);
+            carry(stream, ends, frames, &events, &shared).await;
             (events.life, stream)
         });
     }
@@ -195,20 +214,29 @@ pub async fn listen(
 
 async fn dial(to: SocketAddr, secrets: Option<Secrets>) -> Result<(Reader, Writer), NoiseError> {
     let secrets = secrets.ok_or(NoiseError::WrongKey)?;
-    let tcp = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(to))
-        .await
-        .map_err(|_| NoiseError::Timeout(DIAL_TIMEOUT))??;
-    noise::connect(tcp, &secrets).await
+    // Where keys were rotated while either side was away, an older one may be what both have.
+    for key in secrets.keys.to_call_with() {
+        let tcp = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(to))
+            .await
+            .map_err(|_| NoiseError::Timeout(DIAL_TIMEOUT))??;
+        match noise::connect(tcp, &secrets, key).await {
+            Err(NoiseError::WrongKey) => {}
+            made => return made,
+        }
+    }
+    Err(NoiseError::WrongKey)
 }
 
-/// Carries frames until either side closes or fails, then reports the end once.
+/// Carries frames until either side closes or fails, or the stream's key is retired; then reports
+/// the end once.
 async fn carry(
     stream: StreamId,
-    mut reader: Reader,
-    mut writer: Writer,
+    (mut reader, mut writer): (Reader, Writer),
     mut frames: mpsc::Receiver<Vec<u8>>,
     events: &Events,
+    secrets: &SharedSecrets,
 ) {
+    let key = writer.key();
     let receive = async {
         loop {
             match reader.read_frame().await {
@@ -236,6 +264,7 @@ async fn carry(
     tokio::select! {
         () = receive => {}
         () = send => {}
+        () = secrets.retired(key) => tracing::debug!(%stream, %key, "its key is retired"),
     }
     events.send(StreamInput::Closed { stream }).await;
 }

@@ -65,6 +65,53 @@ pub struct ForgetRequest {
     pub force: bool,
 }
 
+/// `POST /cluster/keys`: makes a new key and lets every member seal with it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateRequest {
+    /// Goes on without members that are away.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// `DELETE /cluster/keys/{key}`: retires a key at once, on every member.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyQuery {
+    /// Also where members are not known to have a newer one, and are cut off.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What a key of the cluster is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyRole {
+    /// It seals, and tokens carry it.
+    Primary,
+    /// It sealed before, and still opens.
+    Accepted,
+    /// Members are asked to take it.
+    Pending,
+}
+
+/// A row of `GET /cluster/keys`. The key itself is in no answer but a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyResource {
+    /// Its fingerprint: 16 hexadecimal digits that tell nothing of it.
+    pub id: String,
+    /// What it is for.
+    pub role: KeyRole,
+    /// The rotation that brought it; 0 is the key that the cluster was founded with.
+    pub rotation: u64,
+    /// Of a pending key: the name of the member that asks the others to take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimant: Option<String>,
+    /// Names of members. Of a pending key, at its claimant: who has not taken it. Else: who has not
+    /// said yet that it seals with the primary.
+    pub missing: Vec<String>,
+}
+
 /// `GET /cluster/token`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenResponse {

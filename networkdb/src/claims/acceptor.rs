@@ -8,7 +8,7 @@ use weft_api::{Definition, NetworkId, NodeId};
 use super::message::{ClaimBody, ClaimId, Message, Refusal, Subject, Verdict};
 use super::record::{self, HeldRecord, Promise};
 use super::view::{Standing, View};
-use super::{Claims, Output, conflict, forget};
+use super::{Claims, Output, conflict, forget, rotate};
 
 /// Claims of others held at once. More are refused.
 pub(super) const MAX_HELD: usize = 1024;
@@ -37,7 +37,8 @@ impl Claims {
         view: &dyn View,
         now: Instant,
     ) {
-        if self.is_overtaken(claim, &body) {
+        // The claimant asks again: the rest may have come, or be over, by then.
+        if self.is_overtaken(claim, &body) || rotate::is_early(&body, view, now) {
             return;
         }
         let refusal = if self.has_accepted(claim) {
@@ -176,6 +177,9 @@ impl Claims {
             ClaimBody::Define { definition, .. } => objection_to_definition(definition, view),
             ClaimBody::Delete(network) => self.objection_to_delete(*network, view),
             ClaimBody::Forget { victims, .. } => self.objection_to_forget(victims, view),
+            ClaimBody::Rotate { key, rotation, base, .. } => {
+                rotate::objection(*rotation, *key, *base, view)
+            }
         }
     }
 
@@ -253,6 +257,7 @@ pub(super) fn is_done(subject: &Subject, view: &dyn View) -> bool {
         Subject::Definition(network) => view.is_defined(*network) || view.is_deleted(*network),
         Subject::Delete(network) => view.is_deleted(*network),
         Subject::Forget(victims) => victims.iter().all(|v| view.standing(*v) == Standing::Gone),
+        Subject::Rotate(key) => view.is_in_force(*key),
     }
 }
 

@@ -12,6 +12,7 @@ use super::forget::{self, Ceded};
 use super::message::{ClaimBody, ClaimId, Message, Origin, Refusal, Subject, Verdict};
 use super::outcome::{ClaimError, Outcome};
 use super::record;
+use super::rotate;
 use super::view::{Standing, View};
 use super::{Claims, Output};
 
@@ -76,7 +77,7 @@ impl Proposed {
     fn has_answered(&self, member: NodeId, body: &ClaimBody) -> bool {
         let accepted = self.accepted.contains_key(&member);
         match body {
-            ClaimBody::Define { .. } | ClaimBody::Delete(_) => accepted,
+            ClaimBody::Define { .. } | ClaimBody::Delete(_) | ClaimBody::Rotate { .. } => accepted,
             ClaimBody::Forget { .. } => {
                 accepted && self.ceded.get(&member).is_some_and(Ceded::is_whole)
             }
@@ -102,10 +103,13 @@ impl Claims {
             self.decide(id.number, Outcome::Refused(error));
             return id;
         }
-        let deadline = now + self.timing.timeout;
-        let phase = Phase::Resting { until: now, node: self.node, what: String::new() };
+        let until = rotate::not_before(&body, view).map_or(now, |until| until.max(now));
+        let deadline = until + self.timing.timeout;
+        let phase = Phase::Resting { until, node: self.node, what: String::new() };
         self.own.insert(id.number, Own { body, deadline, refused: 0, phase });
-        self.propose(id.number, id.number, view, now);
+        if until == now {
+            self.propose(id.number, id.number, view, now);
+        }
         id
     }
 
@@ -123,6 +127,7 @@ impl Claims {
             ClaimBody::Delete(id) if view.is_defined(*id) && !view.is_deleted(*id) => None,
             ClaimBody::Delete(id) => Some(ClaimError::NoSuchNetwork(*id)),
             ClaimBody::Forget { victims, reach } => self.hindrance_to_forget(victims, *reach, view),
+            ClaimBody::Rotate { .. } => self.is_rotating().then_some(ClaimError::Rotating),
         }
     }
 
@@ -133,13 +138,15 @@ impl Claims {
                 let in_force = view.definitions().map(|other| other.stamp.lamport);
                 let held = self.held.values().filter_map(|held| match &held.record.body {
                     ClaimBody::Define { definition, .. } => Some(definition.stamp.lamport),
-                    ClaimBody::Delete(_) | ClaimBody::Forget { .. } => None,
+                    ClaimBody::Delete(_) | ClaimBody::Forget { .. } | ClaimBody::Rotate { .. } => {
+                        None
+                    }
                 });
                 let seen = in_force.chain(held).map(forget::in_time).max().unwrap_or(0);
                 self.meta.lamport = self.meta.lamport.max(seen).saturating_add(1);
                 definition.stamp = Stamp { lamport: self.meta.lamport, node: self.node };
             }
-            ClaimBody::Delete(_) => {}
+            ClaimBody::Delete(_) | ClaimBody::Rotate { .. } => {}
             ClaimBody::Forget { victims, .. } => {
                 victims.sort_unstable();
                 victims.dedup();
@@ -203,6 +210,7 @@ impl Claims {
             ClaimBody::Define { definition, .. } => Outcome::Defined(definition),
             ClaimBody::Delete(network) => Outcome::Deleted(network),
             ClaimBody::Forget { victims, .. } => Outcome::Forgotten(victims),
+            ClaimBody::Rotate { key, .. } => Outcome::Rotated(key),
         };
         self.decide(ticket, outcome);
     }
@@ -285,7 +293,10 @@ impl Claims {
                 }
                 against(definition, origins, other)
             }
-            (ClaimBody::Delete(_) | ClaimBody::Forget { .. }, Refusal::InForce(other)) => {
+            (
+                ClaimBody::Delete(_) | ClaimBody::Forget { .. } | ClaimBody::Rotate { .. },
+                Refusal::InForce(other),
+            ) => {
                 self.rest(ticket, (other.stamp.node, other.name), 1, now);
                 return;
             }
@@ -306,6 +317,9 @@ impl Claims {
             }
             (ClaimBody::Delete(network), Refusal::Invalid) => {
                 Outcome::Refused(ClaimError::NoSuchNetwork(*network))
+            }
+            (ClaimBody::Rotate { .. }, _) | (_, Refusal::Rotated) => {
+                Outcome::Refused(ClaimError::Rotated)
             }
             (_, Refusal::Answers(nodes)) => Outcome::Refused(ClaimError::Answers { nodes }),
             (body, refusal @ (Refusal::Gone | Refusal::Invalid | Refusal::Deleted)) => {
@@ -328,6 +342,7 @@ impl Claims {
             | Outcome::Deleted(_)
             | Outcome::Defined(_)
             | Outcome::Forgotten(_)
+            | Outcome::Rotated(_)
             | Outcome::Refused(_) => {}
         }
     }
@@ -439,6 +454,17 @@ impl Claims {
         })
     }
 
+    /// Who has not answered the own claim on `subject`, as long as it is proposed.
+    pub(super) fn unanswered(&self, subject: &Subject, view: &dyn View) -> Vec<NodeId> {
+        let own = self.own.values().find(|own| own.body.subject() == *subject);
+        own.map_or_else(Vec::new, |own| match &own.phase {
+            Phase::Proposed(proposed) => {
+                proposed.unanswered(self.node, &own.body, view).into_iter().collect()
+            }
+            Phase::Resting { .. } => Vec::new(),
+        })
+    }
+
     fn tickets(&self) -> Vec<u64> {
         self.own.keys().copied().collect()
     }
@@ -505,10 +531,11 @@ fn outranks((mine, ticket): (&ClaimBody, u64), (other, number): (&ClaimBody, u64
             ClaimBody::Define { definition: mine, .. },
             ClaimBody::Define { definition: other, .. },
         ) => (mine.stamp, mine.id) < (other.stamp, other.id),
-        (ClaimBody::Delete(_) | ClaimBody::Forget { .. }, _)
-        | (ClaimBody::Define { .. }, ClaimBody::Delete(_) | ClaimBody::Forget { .. }) => {
-            ticket < number
-        }
+        (ClaimBody::Delete(_) | ClaimBody::Forget { .. } | ClaimBody::Rotate { .. }, _)
+        | (
+            ClaimBody::Define { .. },
+            ClaimBody::Delete(_) | ClaimBody::Forget { .. } | ClaimBody::Rotate { .. },
+        ) => ticket < number,
     }
 }
 
@@ -520,5 +547,6 @@ fn name(body: &ClaimBody) -> String {
             let names: Vec<String> = victims.iter().map(NodeId::short).collect();
             names.join(", ")
         }
+        ClaimBody::Rotate { .. } => rotate::NAME.to_owned(),
     }
 }

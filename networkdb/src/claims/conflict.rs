@@ -52,9 +52,12 @@ pub(super) fn rivals(a: &ClaimBody, b: &ClaimBody) -> bool {
         (ClaimBody::Forget { victims: a, .. }, ClaimBody::Forget { victims: b, .. }) => {
             a.iter().any(|victim| b.contains(victim))
         }
-        (ClaimBody::Define { .. } | ClaimBody::Forget { .. }, ClaimBody::Delete(_))
-        | (ClaimBody::Delete(_) | ClaimBody::Forget { .. }, ClaimBody::Define { .. })
-        | (ClaimBody::Delete(_) | ClaimBody::Define { .. }, ClaimBody::Forget { .. }) => false,
+        // There is one ring.
+        (ClaimBody::Rotate { .. }, ClaimBody::Rotate { .. }) => true,
+        (ClaimBody::Define { .. }, _)
+        | (ClaimBody::Delete(_), _)
+        | (ClaimBody::Forget { .. }, _)
+        | (ClaimBody::Rotate { .. }, _) => false,
     }
 }
 
@@ -94,7 +97,7 @@ pub(super) fn broken_bound(body: &ClaimBody) -> Option<&'static str> {
             broken_by(definition)
         }
         ClaimBody::Define { .. } => Some("it says of no more than its subnets who chose them"),
-        ClaimBody::Delete(_) => None,
+        ClaimBody::Delete(_) | ClaimBody::Rotate { .. } => None,
         ClaimBody::Forget { victims, .. } if !(1..=MAX_VICTIMS).contains(&victims.len()) => {
             Some("it names 1 to 256 nodes")
         }

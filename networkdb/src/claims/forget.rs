@@ -29,7 +29,7 @@ pub(super) fn in_time(lamport: u64) -> u64 {
 /// Whether a claim would have this node forgotten.
 pub(super) fn names(body: &ClaimBody, node: NodeId) -> bool {
     match body {
-        ClaimBody::Define { .. } | ClaimBody::Delete(_) => false,
+        ClaimBody::Define { .. } | ClaimBody::Delete(_) | ClaimBody::Rotate { .. } => false,
         ClaimBody::Forget { victims, .. } => victims.contains(&node),
     }
 }
@@ -37,10 +37,12 @@ pub(super) fn names(body: &ClaimBody, node: NodeId) -> bool {
 /// Who must accept a claim, as far as this node's own list of members tells.
 pub(super) fn asked(body: &ClaimBody, view: &dyn View) -> Vec<NodeId> {
     match body {
-        ClaimBody::Forget { reach: Reach::Everyone, .. } => view.members(),
+        ClaimBody::Forget { reach: Reach::Everyone, .. }
+        | ClaimBody::Rotate { reach: Reach::Everyone, .. } => view.members(),
         ClaimBody::Define { .. }
         | ClaimBody::Delete(_)
-        | ClaimBody::Forget { reach: Reach::Present, .. } => view.live(),
+        | ClaimBody::Forget { reach: Reach::Present, .. }
+        | ClaimBody::Rotate { reach: Reach::Present, .. } => view.live(),
     }
 }
 
@@ -130,7 +132,7 @@ impl Claims {
     /// Tells the claimant of a forget all that is known here, from after the acceptance.
     pub(super) fn cede(&mut self, claim: ClaimId, subject: &Subject) {
         match subject {
-            Subject::Definition(_) | Subject::Delete(_) => {}
+            Subject::Definition(_) | Subject::Delete(_) | Subject::Rotate(_) => {}
             Subject::Forget(_) => {
                 let answer = self.rng.next_u64();
                 self.outputs.push_back(Output::Cede { to: claim.node, claim, answer });
@@ -150,7 +152,7 @@ impl Claims {
 
     /// Ends what a forgotten claimant left open. A member that is not here may have heard that it
     /// was in force, so it comes into force, late; but a network in use is not deleted, and who was
-    /// to be forgotten has no heir and stays.
+    /// to be forgotten has no heir and stays, and a key that sealed nowhere here need not come.
     pub(super) fn complete_of(&mut self, claimant: NodeId, view: &dyn View) {
         let open: Vec<ClaimId> =
             self.held.keys().filter(|claim| claim.node == claimant).copied().collect();
@@ -168,7 +170,7 @@ impl Claims {
                         self.put_deleted(network);
                     }
                 }
-                ClaimBody::Forget { .. } => {}
+                ClaimBody::Forget { .. } | ClaimBody::Rotate { .. } => {}
             }
         }
     }
@@ -176,7 +178,7 @@ impl Claims {
     /// Lets go of the claims whose victims are all gone.
     pub(super) fn release_forgotten(&mut self, view: &dyn View) {
         let done = |body: &ClaimBody| match body.subject() {
-            Subject::Definition(_) | Subject::Delete(_) => false,
+            Subject::Definition(_) | Subject::Delete(_) | Subject::Rotate(_) => false,
             subject @ Subject::Forget(_) => is_done(&subject, view),
         };
         self.finished.retain(|_, body| !done(body));

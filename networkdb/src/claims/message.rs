@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use weft_api::{Definition, NetworkId, NodeId};
 
+use crate::keys::Fingerprint;
 use crate::sync::message::WireFact;
 
 /// Names one attempt of one claim; never used twice, because the number is fsynced with it.
@@ -51,15 +52,27 @@ pub enum ClaimBody {
         /// Who must accept it.
         reach: Reach,
     },
+    /// That another key seal. The key itself is no part of it.
+    Rotate {
+        /// The key to come.
+        key: Fingerprint,
+        /// Counts the cluster's rotations.
+        rotation: u64,
+        /// The key that seals until then.
+        base: Fingerprint,
+        /// Who must accept it.
+        reach: Reach,
+    },
 }
 
-/// Who must accept that members be forgotten.
+/// Who must accept that members be forgotten, or that another key seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reach {
     /// Every member that is neither forgotten nor named, failed ones included: then nobody else can
-    /// hold what the named gave away.
+    /// hold what the named gave away, or is left without the key.
     Everyone,
-    /// Those who are not declared failed. What an absent one got from the named is not known.
+    /// Those who are not declared failed. What an absent one got from the named is not known; and
+    /// one that the key does not reach may have to rejoin by token.
     Present,
 }
 
@@ -69,24 +82,27 @@ impl ClaimBody {
             Self::Define { definition, .. } => Subject::Definition(definition.id),
             Self::Delete(id) => Subject::Delete(*id),
             Self::Forget { victims, .. } => Subject::Forget(victims.clone()),
+            Self::Rotate { key, .. } => Subject::Rotate(*key),
         }
     }
 }
 
-/// What a claim is about, in short. Key rotation will follow these.
+/// What a claim is about, in short.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Subject {
     Definition(NetworkId),
     Delete(NetworkId),
     /// All of them: a claim that some of these are gone for ever is another one.
     Forget(Vec<NodeId>),
+    /// The key to come.
+    Rotate(Fingerprint),
 }
 
 impl Subject {
     pub(crate) fn network(&self) -> Option<NetworkId> {
         match self {
             Self::Definition(network) | Self::Delete(network) => Some(*network),
-            Self::Forget(_) => None,
+            Self::Forget(_) | Self::Rotate(_) => None,
         }
     }
 }
@@ -111,6 +127,8 @@ pub(crate) enum Refusal {
     Answers(Vec<NodeId>),
     /// All who are to be forgotten are gone for good already.
     Gone,
+    /// Another key came into force in place of the one that is claimed.
+    Rotated,
 }
 
 /// How a claim ended, as its claimant tells it.

@@ -3,6 +3,8 @@
 use ipnetwork::IpNetwork;
 use weft_api::{Definition, NetworkId, NodeId};
 
+use crate::keys::Fingerprint;
+
 /// How a claim ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -14,6 +16,8 @@ pub enum Outcome {
     Deleted(NetworkId),
     /// These members are forgotten, in the whole cluster, and this node is their heir.
     Forgotten(Vec<NodeId>),
+    /// Every member that had to has this key, and seals with it from now on.
+    Rotated(Fingerprint),
     /// Nothing changed.
     Refused(ClaimError),
 }
@@ -108,6 +112,12 @@ pub enum ClaimError {
         /// How many may be.
         bound: usize,
     },
+    /// Another rotation was quicker: its key is in force. The caller's to look whether it serves.
+    #[error("another rotation of the key was quicker")]
+    Rotated,
+    /// A rotation asked for at this node is under way.
+    #[error("a rotation of the key is under way at this node")]
+    Rotating,
     /// Too many claims are under way, here or on a member.
     #[error("too many claims are under way")]
     Full,

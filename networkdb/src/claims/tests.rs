@@ -12,6 +12,7 @@ mod deletes;
 mod forgets;
 mod messages;
 mod property;
+mod rotations;
 mod splits;
 
 const MS: Duration = Duration::from_millis(1);
@@ -61,7 +62,10 @@ fn outcome(cluster: &Cluster, n: u8, claim: ClaimId) -> &Outcome {
 fn got(cluster: &Cluster, n: u8, claim: ClaimId) -> NetworkId {
     match outcome(cluster, n, claim) {
         Outcome::Defined(definition) | Outcome::Joined(definition) => definition.id,
-        other @ (Outcome::Deleted(_) | Outcome::Forgotten(_) | Outcome::Refused(_)) => {
+        other @ (Outcome::Deleted(_)
+        | Outcome::Forgotten(_)
+        | Outcome::Rotated(_)
+        | Outcome::Refused(_)) => {
             panic!("{other:?}")
         }
     }

@@ -1,6 +1,10 @@
 //! What claims need to see of the rest of networkdb.
 
+use std::time::Instant;
+
 use weft_api::{Definition, NetworkId, NodeId};
+
+use crate::keys::Fingerprint;
 
 /// How a member stands in this node's eyes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,19 @@ pub(crate) enum MemberChange {
     Left,
     /// Declared stopped for good.
     Forgotten,
+}
+
+/// How a rotation stands in this node's eyes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It replaces the key that seals here, and the key to come is known.
+    Fit,
+    /// This node has not heard of the key that it replaces, or not got the one to come.
+    Early,
+    /// Its key is in force.
+    Done,
+    /// Another key is in force in its place.
+    Over,
 }
 
 /// The rest of networkdb, as claims read it. Given anew with each call.
@@ -54,4 +71,13 @@ pub(crate) trait View {
 
     /// Tells whether this node has endpoints in the network, attached or not.
     fn has_endpoints_here(&self, network: NetworkId) -> bool;
+
+    /// Tells how a rotation to `key`, away from `base`, stands.
+    fn turn(&self, rotation: u64, key: Fingerprint, base: Fingerprint) -> Turn;
+
+    /// Tells whether a key is in force.
+    fn is_in_force(&self, key: Fingerprint) -> bool;
+
+    /// Returns when the key that seals has done so for long enough to be replaced.
+    fn key_rested_at(&self) -> Option<Instant>;
 }

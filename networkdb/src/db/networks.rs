@@ -25,8 +25,8 @@ impl NetworkDb {
     }
 
     pub(super) fn submit(&mut self, body: ClaimBody, now: Instant) -> ClaimId {
-        let Self { claims, membership, sync, definitions, in_use, .. } = self;
-        let view = parts::PartsView { membership, sync, definitions, in_use };
+        let Self { claims, membership, sync, definitions, in_use, keyring, .. } = self;
+        let view = parts::PartsView { membership, sync, definitions, in_use, keyring };
         let id = claims.submit(body, &view, now);
         self.settle(now);
         id

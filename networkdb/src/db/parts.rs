@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use weft_api::{Definition, NetworkId, NodeId};
 
-use crate::claims::{self, Definitions, Standing, View};
+use crate::claims::{self, Definitions, Standing, Turn, View};
 use crate::db::leave::Leave;
 use crate::db::{Joining, NetworkDb, Readiness};
 use crate::facts::FactKind;
+use crate::keys::{Fingerprint, Keyring};
 use crate::membership::gone::Gone;
 use crate::membership::greeter::Target;
 use crate::membership::join::JoinMessage;
@@ -24,6 +25,7 @@ pub(super) struct PartsView<'a> {
     pub(super) sync: &'a Sync,
     pub(super) definitions: &'a Definitions,
     pub(super) in_use: &'a BTreeSet<NetworkId>,
+    pub(super) keyring: &'a Keyring,
 }
 
 impl View for PartsView<'_> {
@@ -71,6 +73,28 @@ impl View for PartsView<'_> {
     fn has_endpoints_here(&self, network: NetworkId) -> bool {
         self.in_use.contains(&network)
     }
+
+    fn turn(&self, rotation: u64, key: Fingerprint, base: Fingerprint) -> Turn {
+        let state = self.keyring.state();
+        let (latest, primary) = state.primary();
+        if state.contains(key) {
+            Turn::Done
+        } else if latest.checked_add(1) == Some(rotation) && primary == base {
+            if self.keyring.knows(key) { Turn::Fit } else { Turn::Early }
+        } else if latest.checked_add(1).is_some_and(|next| next < rotation) {
+            Turn::Early
+        } else {
+            Turn::Over
+        }
+    }
+
+    fn is_in_force(&self, key: Fingerprint) -> bool {
+        self.keyring.state().contains(key)
+    }
+
+    fn key_rested_at(&self) -> Option<Instant> {
+        self.keyring.rested_at()
+    }
 }
 
 pub(super) fn gone_change(gone: Gone) -> sync::MemberChange {
@@ -90,6 +114,8 @@ impl NetworkDb {
                 self.carry_sync(output, now);
             } else if let Some(output) = self.claims.poll_output() {
                 self.carry_claims(output, now);
+            } else if let Some(output) = self.keyring.poll_output() {
+                self.carry_keys(output, now);
             } else {
                 break;
             }
@@ -147,8 +173,8 @@ impl NetworkDb {
         };
         self.outputs.push_back(Output::Member(event));
         self.sync.on_member(node, to_sync, now);
-        let Self { claims, membership, sync, definitions, in_use, .. } = self;
-        let view = PartsView { membership, sync, definitions, in_use };
+        let Self { claims, membership, sync, definitions, in_use, keyring, .. } = self;
+        let view = PartsView { membership, sync, definitions, in_use, keyring };
         claims.on_member(node, to_claims, &view, now);
     }
 
@@ -193,11 +219,12 @@ impl NetworkDb {
             claims::DefinitionsChange::None => None,
         };
         if let Some(network) = network {
-            let Self { claims, membership, sync, definitions, in_use, .. } = self;
-            let view = PartsView { membership, sync, definitions, in_use };
+            let Self { claims, membership, sync, definitions, in_use, keyring, .. } = self;
+            let view = PartsView { membership, sync, definitions, in_use, keyring };
             claims.on_fact(network, &view, now);
         }
         self.on_gone_fact(kind, &subject, now);
+        self.on_keys_fact(kind, &value, now);
         self.outputs.push_back(Output::Fact { kind, subject, value });
     }
 
@@ -225,8 +252,11 @@ impl NetworkDb {
         match output {
             claims::Output::Persist(write) => self.writes.push_back(write),
             claims::Output::Send { to, message } => {
-                self.post(to, &Message::Claims(message), Carrier::Datagram, now);
+                let carrier = self.send_key_ahead(to, &message, now);
+                self.post(to, &Message::Claims(message), carrier, now);
             }
+            claims::Output::KeepKey(key) => self.keyring.keep(key),
+            claims::Output::ReleaseKey(key) => self.keyring.release(key),
             claims::Output::Cede { to, claim, answer } => self.cede(to, claim, answer, now),
             claims::Output::PutFact { kind, subject, value } => {
                 // Claims write facts that their own joins made, so they are never refused; a

@@ -40,6 +40,7 @@ impl NetworkDb {
                 self.counters.streams_failed += 1;
                 self.on_broken(stream, &reason, now);
             }
+            StreamInput::KeyRefused { stream } => self.on_key_refused(stream, now),
         }
         self.dial(now);
         self.settle(now);
@@ -130,6 +131,9 @@ impl NetworkDb {
                 Phase::Greeting(target),
                 Message::Join(JoinMessage::Welcome { identity, members }),
             ) => self.on_welcome(stream, target, identity, members, now),
+            (Phase::Greeting(_), Message::Keys(message)) => {
+                self.on_keys_message(None, message, now)
+            }
             (Phase::Greeting(target), Message::Join(JoinMessage::Refused(refusal))) => {
                 self.on_refused(stream, target, refusal, now);
             }
@@ -183,6 +187,8 @@ impl NetworkDb {
         let node = identity.node;
         members.push(Record { identity, incarnation: 0, standing: Standing::Alive });
         self.membership.handle_records(members, now);
+        // Before anything that is sealed with a key that the opener lacks.
+        self.tell_ring(stream);
         let welcome = JoinMessage::Welcome {
             identity: self.membership.identity().clone(),
             members: self.membership.list(),
@@ -222,6 +228,7 @@ impl NetworkDb {
             let own = vec![self.membership.own_record()];
             self.put_frame(stream, &Message::Join(JoinMessage::Members(own)));
         }
+        self.tell_ring(stream);
         self.stream_is_up(stream, node, now);
         if self.join != Joining::Idle {
             self.join = Joining::Idle;
@@ -244,6 +251,7 @@ impl NetworkDb {
             | JoinRefusal::Forgotten(_)
             | JoinRefusal::ForeignCluster
             | JoinRefusal::Version { .. }
+            | JoinRefusal::WrongKey
             | JoinRefusal::Full(_) => {}
         }
         if self.join == Joining::Idle {
@@ -259,7 +267,7 @@ impl NetworkDb {
         self.drop_seeds();
     }
 
-    fn drop_seeds(&mut self) {
+    pub(super) fn drop_seeds(&mut self) {
         let seeds: Vec<SocketAddr> = self.greeter.seeds().map(|(addr, _)| addr).collect();
         for seed in seeds {
             self.greeter.drop_target(Target::Seed(seed));
@@ -267,7 +275,7 @@ impl NetworkDb {
     }
 
     /// A stream ended; what it was to reach is tried again later.
-    fn on_broken(&mut self, stream: StreamId, reason: &str, now: Instant) {
+    pub(super) fn on_broken(&mut self, stream: StreamId, reason: &str, now: Instant) {
         match self.streams.remove(stream) {
             Some(Phase::Opening(target) | Phase::Greeting(target)) => {
                 self.on_lost(target, reason, now);
@@ -286,7 +294,11 @@ impl NetworkDb {
         let all_failed = self.greeter.seeds().all(|(_, failures)| failures > 0);
         if self.join == Joining::Trying && all_failed {
             self.join = Joining::Reported;
-            let reason = JoinRefusal::Unreachable(reason.to_owned());
+            let reason = if self.wrong_key {
+                JoinRefusal::WrongKey
+            } else {
+                JoinRefusal::Unreachable(reason.to_owned())
+            };
             self.outputs.push_back(Output::JoinFailed { reason });
         }
     }
@@ -318,7 +330,7 @@ impl NetworkDb {
         }
     }
 
-    fn put_frame(&mut self, stream: StreamId, message: &Message) {
+    pub(super) fn put_frame(&mut self, stream: StreamId, message: &Message) {
         match codec::encode(message) {
             Ok(body) if body.len() < self.config.limits.frame_bytes => {
                 let bytes = Message::frame(&body);

@@ -37,7 +37,12 @@ impl Sync {
                     }
                     None => return Err(RestoreError::Log(hex(key))),
                 },
-                Space::Node | Space::Controller | Space::Members | Space::Claims | Space::Ipam => {}
+                Space::Node
+                | Space::Controller
+                | Space::Members
+                | Space::Claims
+                | Space::Ipam
+                | Space::Keys => {}
             }
         }
         let gone = [crate::facts::FactKind::LEFT, crate::facts::FactKind::FORGOTTEN];

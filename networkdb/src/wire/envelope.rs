@@ -19,7 +19,7 @@ use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use weft_api::{Boot, ClusterId, NodeId};
 
-use crate::keys::KeyRing;
+use crate::keys::{Key, KeyRing};
 use crate::wire::VERSION;
 
 const KIND_DATAGRAM: u8 = 1;
@@ -141,22 +141,20 @@ pub(crate) fn open(
     to: End,
     bytes: &[u8],
 ) -> Result<Vec<u8>, EnvelopeError> {
-    let key = keys.get(header.key_id).ok_or(EnvelopeError::BadAuth)?;
     let (clear, sealed) = bytes.split_at_checked(HEADER).ok_or(EnvelopeError::Malformed)?;
     let text_len = sealed.len().checked_sub(TAG).ok_or(EnvelopeError::Malformed)?;
     let (text, tag) = sealed.split_at(text_len);
     let mut associated = clear.to_vec();
     to.write(&mut associated);
-    let mut plaintext = text.to_vec();
-    XChaCha20Poly1305::new(key.as_bytes().into())
-        .decrypt_in_place_detached(
-            XNonce::from_slice(&header.nonce),
-            &associated,
-            &mut plaintext,
-            Tag::from_slice(tag),
-        )
-        .map_err(|_| EnvelopeError::BadAuth)?;
-    Ok(plaintext)
+    let (nonce, tag) = (XNonce::from_slice(&header.nonce), Tag::from_slice(tag));
+    let open = |key: &Key| {
+        let mut plaintext = text.to_vec();
+        XChaCha20Poly1305::new(key.as_bytes().into())
+            .decrypt_in_place_detached(nonce, &associated, &mut plaintext, tag)
+            .ok()
+            .map(|()| plaintext)
+    };
+    keys.candidates(header.key_id).find_map(open).ok_or(EnvelopeError::BadAuth)
 }
 
 #[cfg(test)]

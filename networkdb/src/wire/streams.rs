@@ -25,6 +25,8 @@ pub(crate) enum Phase {
 pub(crate) struct Stream {
     pub(crate) phase: Phase,
     last: Instant,
+    /// Made with a key that seals no more: nothing new goes this way.
+    stale: bool,
 }
 
 /// Frames that wait for a stream.
@@ -55,7 +57,7 @@ impl Streams {
     pub(crate) fn open(&mut self, target: Target, now: Instant) -> StreamId {
         self.opened += 1;
         let id = StreamId::opened(self.opened);
-        self.streams.insert(id, Stream { phase: Phase::Opening(target), last: now });
+        self.streams.insert(id, Stream { phase: Phase::Opening(target), last: now, stale: false });
         id
     }
 
@@ -64,7 +66,7 @@ impl Streams {
         if self.streams.len() >= most || self.streams.contains_key(&id) {
             return false;
         }
-        self.streams.insert(id, Stream { phase: Phase::Awaiting, last: now });
+        self.streams.insert(id, Stream { phase: Phase::Awaiting, last: now, stale: false });
         true
     }
 
@@ -75,7 +77,7 @@ impl Streams {
     /// Moves a stream on.
     pub(crate) fn set(&mut self, id: StreamId, phase: Phase, now: Instant) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            *stream = Stream { phase, last: now };
+            *stream = Stream { phase, last: now, stale: stream.stale };
         }
     }
 
@@ -94,9 +96,17 @@ impl Streams {
     pub(crate) fn usable(&self, node: NodeId, now: Instant) -> Option<StreamId> {
         let fresh = |stream: &Stream| {
             stream.phase == Phase::Up(node)
+                && !stream.stale
                 && now.saturating_duration_since(stream.last) < self.idle * 2 / 3
         };
         self.streams.iter().find(|(_, stream)| fresh(stream)).map(|(id, _)| *id)
+    }
+
+    /// Lets nothing new go by the streams that stand. They are read on, until they are idle.
+    pub(crate) fn outdate(&mut self) {
+        for stream in self.streams.values_mut() {
+            stream.stale = true;
+        }
     }
 
     /// Lets a frame wait for a stream to its peer; false when the queue is full.

@@ -9,6 +9,7 @@ use weft_api::{Boot, ClusterId, Definition, NetworkId, NodeId, Stamp, Subnet, Vn
 use super::*;
 use crate::FactKind;
 use crate::claims::{ClaimBody, ClaimId, Origin, Reach};
+use crate::keys::{Fingerprint, Key, NamedKey, RingState};
 use crate::membership::identity::{Identity, Record, Standing};
 use crate::output::JoinRefusal;
 use crate::sync::message::{Delta, DeltaKind, Pushed, Relay, Rest, WireFact, Wish};
@@ -157,6 +158,24 @@ fn claims_messages() -> Vec<claims::Message> {
     all
 }
 
+/// Appended to the fixture when they came.
+fn rotation_messages() -> Vec<Message> {
+    use claims::{Refusal, Subject};
+    let claim = ClaimId { node: NODE, number: 3 };
+    let (key, base) = (Fingerprint::from_bytes([0x55; 8]), Fingerprint::from_bytes([0x66; 8]));
+    let body = ClaimBody::Rotate { key, rotation: 300, base, reach: Reach::Everyone };
+    let named = NamedKey { id: 0x77, key: Key::from_bytes([0x88; 32]) };
+    let state = RingState::rotated((300, key), base).encode();
+    vec![
+        Message::Claims(claims::Message::Propose { claim, round: 1, body }),
+        Message::Claims(claims::Message::Inquire { claim, subject: Subject::Rotate(key) }),
+        Message::Claims(claims::Message::Refused { claim, refusal: Refusal::Rotated }),
+        Message::Join(JoinMessage::Refused(JoinRefusal::WrongKey)),
+        Message::Keys(KeysMessage::Ring { state, keys: vec![named.clone()] }),
+        Message::Keys(KeysMessage::Next(named)),
+    ]
+}
+
 fn forget_messages(claim: ClaimId) -> Vec<claims::Message> {
     use claims::{Message, Refusal, Subject};
     let forget = |reach| ClaimBody::Forget { victims: vec![NODE, OTHER], reach };
@@ -178,6 +197,7 @@ fn samples() -> Vec<Message> {
     all.extend(sync_messages().into_iter().map(Message::Sync));
     all.extend(claims_messages().into_iter().map(Message::Claims));
     all.push(Message::App { channel: 1, bytes: vec![4, 5, 6] });
+    all.extend(rotation_messages());
     all
 }
 

@@ -9,6 +9,24 @@ use weft_networkdb::{Config, Key, KeyRing, Limits, NetworkDb, Output, Timing};
 
 use super::Disk;
 
+/// When a host dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crash {
+    /// So many commits go well before.
+    pub after: u32,
+    /// What becomes of the one it dies at.
+    pub commit: Commit,
+}
+
+/// What becomes of the commit that a host dies at. In either case nothing that rests on it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// It is on disk.
+    Kept,
+    /// It is not.
+    Lost,
+}
+
 /// A host of the simulated cluster.
 pub struct Host {
     pub(super) index: usize,
@@ -23,6 +41,10 @@ pub struct Host {
     pub(super) wake: Option<Instant>,
     pub(super) db: Option<NetworkDb>,
     pub(super) seen: Vec<(Duration, Output)>,
+    /// The key of the token that it joins with; without one it is made with the founder's.
+    pub token: Option<Key>,
+    /// It dies at one of its next commits.
+    pub crash: Option<Crash>,
     /// Every datagram sent, and the host it is for, when wanted.
     pub trace: Option<Vec<(usize, Vec<u8>)>>,
 }
@@ -42,6 +64,8 @@ impl Host {
             wake: None,
             db: None,
             seen: Vec::new(),
+            token: None,
+            crash: None,
             trace: None,
         }
     }
@@ -63,7 +87,10 @@ impl Host {
             boot: Boot { counter: self.boots, nonce },
             name: format!("host-{}", self.index),
             advertise: self.addr,
-            keys: KeyRing::new(1, Key::from_bytes([7; 32])),
+            keys: match &self.token {
+                Some(key) => KeyRing::of_token(1, key.clone()),
+                None => KeyRing::new(1, Key::from_bytes([7; 32])),
+            },
             seed,
             joins: BTreeMap::new(),
             limits: limits.clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use weft_networkdb::StreamId;
+use weft_networkdb::{Key, KeyRing, StreamId};
 
 /// The knobs of the network.
 #[derive(Debug, Clone)]
@@ -99,12 +99,20 @@ pub(crate) struct Peer {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     ends: BTreeMap<(usize, StreamId), Peer>,
+    /// What each stream was made with, where that matters.
+    keys: BTreeMap<(usize, StreamId), Key>,
 }
 
 impl Connections {
     pub(crate) fn connect(&mut self, a: (usize, StreamId), b: (usize, StreamId), now: Instant) {
         self.ends.insert(a, Peer { host: b.0, stream: b.1, last: now });
         self.ends.insert(b, Peer { host: a.0, stream: a.1, last: now });
+    }
+
+    /// Takes note of the key that a stream was made with.
+    pub(crate) fn made_with(&mut self, a: (usize, StreamId), b: (usize, StreamId), key: Key) {
+        self.keys.insert(b, key.clone());
+        self.keys.insert(a, key);
     }
 
     pub(crate) fn peer(&mut self, end: (usize, StreamId)) -> Option<&mut Peer> {
@@ -115,7 +123,21 @@ impl Connections {
     pub(crate) fn close(&mut self, end: (usize, StreamId)) -> Option<Peer> {
         let peer = self.ends.remove(&end)?;
         self.ends.remove(&(peer.host, peer.stream));
+        self.keys.remove(&end);
+        self.keys.remove(&(peer.host, peer.stream));
         Some(peer)
+    }
+
+    /// How many streams of a host were made with a key.
+    pub(crate) fn made_with_key(&self, host: usize, key: &Key) -> usize {
+        self.keys.iter().filter(|((there, _), made)| *there == host && *made == key).count()
+    }
+
+    /// The streams of a host that were made with a key that is not in its ring.
+    pub(crate) fn made_without(&self, host: usize, ring: &KeyRing) -> Vec<StreamId> {
+        let known = |key: &Key| ring.to_call_with().any(|(_, other)| other == key);
+        let own = self.keys.iter().filter(|((there, _), _)| *there == host);
+        own.filter(|(_, key)| !known(key)).map(|((_, stream), _)| *stream).collect()
     }
 
     /// Ends all streams of a host; returns the other ends.

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use weft_networkdb::{Output, StreamId, StreamInput};
+use weft_api::Write;
+use weft_networkdb::{Key, KeyRing, Output, StreamId, StreamInput};
 
-use super::{Cluster, Event};
+use super::{Cluster, Commit, Event};
 
 /// What an unanswered connection attempt takes.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
@@ -58,14 +59,18 @@ impl Cluster {
 
     /// Takes all outputs, commits the writes among them, then carries out the rest.
     pub(super) fn drain(&mut self, host: usize) {
-        let mut rest = Vec::new();
+        let (mut writes, mut rest) = (Vec::new(), Vec::new());
         while let Some(output) = self.hosts[host].db.as_mut().and_then(|db| db.poll_output()) {
             if let Output::Persist(write) = output {
-                self.hosts[host].disk.apply(write);
+                writes.push(write);
             } else {
                 rest.push(output);
             }
         }
+        if !writes.is_empty() && self.dies(host, &writes) {
+            return self.crash(host);
+        }
+        writes.into_iter().for_each(|write| self.hosts[host].disk.apply(write));
         for output in rest {
             self.carry_out(host, output);
         }
@@ -79,12 +84,31 @@ impl Cluster {
         }
     }
 
+    /// Tells whether a host dies at this commit, and carries out what is left of it.
+    fn dies(&mut self, host: usize, writes: &[Write]) -> bool {
+        let Some(crash) = &mut self.hosts[host].crash else { return false };
+        if crash.after > 0 {
+            crash.after -= 1;
+            return false;
+        }
+        let commit = crash.commit;
+        self.hosts[host].crash = None;
+        match commit {
+            Commit::Kept => {
+                writes.iter().for_each(|write| self.hosts[host].disk.apply(write.clone()));
+            }
+            Commit::Lost => {}
+        }
+        true
+    }
+
     fn carry_out(&mut self, host: usize, output: Output) {
         match output {
             Output::Datagram { to, bytes } => self.send_datagram(host, to, bytes),
             Output::OpenStream { stream, to } => self.open_stream(host, stream, to),
             Output::StreamFrame { stream, bytes } => self.send_frame(host, stream, bytes),
             Output::CloseStream { stream } => self.close_stream(host, stream),
+            Output::Keys(ring) => self.close_retired(host, &ring),
             Output::Persist(_)
             | Output::Member(_)
             | Output::Table(_)
@@ -100,6 +124,7 @@ impl Cluster {
             | Output::LeftCluster
             | Output::Ready
             | Output::RolledBack { .. }
+            | Output::Outdated(_)
             | Output::Overflow(_) => {
                 let at = self.elapsed();
                 self.hosts[host].seen.push((at, output));
@@ -144,12 +169,36 @@ impl Cluster {
         if self.hosts[peer].db.is_none() {
             return self.tell(host, latency, failed("connection refused"));
         }
+        let Some(key) = self.common_key(host, peer) else {
+            self.refused += 1;
+            return self.tell(host, latency * 2, StreamInput::KeyRefused { stream });
+        };
         self.hosts[peer].accepted += 1;
         let accepted = StreamId::accepted(self.hosts[peer].accepted);
         self.connections.connect((host, stream), (peer, accepted), self.now + latency);
+        self.connections.made_with((host, stream), (peer, accepted), key);
         let from = self.hosts[host].addr;
         self.tell(peer, latency, StreamInput::Accepted { stream: accepted, from });
         self.tell(host, latency * 2, StreamInput::Connected { stream });
+    }
+
+    /// The first of the caller's keys that the one who is called accepts.
+    fn common_key(&mut self, host: usize, peer: usize) -> Option<Key> {
+        let ring = self.db(peer).key_ring();
+        let common: Vec<bool> =
+            self.db(host).key_ring().to_call_with().map(|(_, key)| ring.contains(key)).collect();
+        let at = common.iter().position(|common| *common)?;
+        self.refused += u64::from(at > 0);
+        let key = self.db(host).key_ring().to_call_with().nth(at);
+        key.map(|(_, key)| key.clone())
+    }
+
+    /// What an agent does when a key is retired: streams that were made with it end.
+    fn close_retired(&mut self, host: usize, ring: &KeyRing) {
+        for stream in self.connections.made_without(host, ring) {
+            self.close_stream(host, stream);
+            self.tell(host, Duration::ZERO, StreamInput::Closed { stream });
+        }
     }
 
     fn send_frame(&mut self, host: usize, stream: StreamId, bytes: Vec<u8>) {

@@ -199,7 +199,7 @@ impl Nodes {
             Output::RolledBack(by) => self.fail(&format!("host {host} was rolled back: {by:?}")),
             Output::Alarm(alarm) => self.fail(&format!("host {host} alarms: {alarm}")),
             Output::Overflow(bound) => self.fail(&format!("host {host} overflows: {bound}")),
-            Output::Watch { .. } | Output::Member(_) | Output::Joined => {}
+            Output::Watch { .. } | Output::Member(_) | Output::Joined | Output::Keys(_) => {}
         }
     }
 

@@ -1,9 +1,11 @@
 //! `/cluster`, `/members`, `/status`, `/doctor`, `/ipam`.
 
 use axum::extract::State;
-use weft_api::control::{ForgetRequest, InitRequest, JoinRequest, LeaveRequest};
+use weft_api::control::{
+    ForgetRequest, InitRequest, JoinRequest, KeyQuery, LeaveRequest, RotateRequest,
+};
 
-use crate::control::extract::{Asked, Body, Nothing};
+use crate::control::extract::{Asked, Body, Names, Nothing};
 use crate::control::respond::{Reply, created, done, found};
 use crate::control::server::Context;
 
@@ -33,6 +35,25 @@ pub(crate) async fn forget(
     Body(request): Body<ForgetRequest>,
 ) -> Reply {
     found(&context, context.api.forget(request)).await
+}
+
+pub(crate) async fn keys(State(context): State<Context>, _: Asked<Nothing>) -> Reply {
+    found(&context, context.api.keys()).await
+}
+
+pub(crate) async fn rotate_key(
+    State(context): State<Context>,
+    Body(request): Body<RotateRequest>,
+) -> Reply {
+    found(&context, context.api.rotate_key(request)).await
+}
+
+pub(crate) async fn retire_key(
+    State(context): State<Context>,
+    Names(key): Names<String>,
+    Asked(query): Asked<KeyQuery>,
+) -> Reply {
+    done(&context, context.api.retire_key(key, query)).await
 }
 
 pub(crate) async fn token(State(context): State<Context>, _: Asked<Nothing>) -> Reply {

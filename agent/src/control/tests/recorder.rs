@@ -9,10 +9,10 @@ use weft_api::control::{
     AttachRequest, AttachmentAdd, AttachmentGc, AttachmentKey, AttachmentRef, AttachmentResource,
     AttachmentStatus, AttachmentsGone, ClusterResource, ClusterState, DetachRequest, DoctorReport,
     EndpointCreate, EndpointJoin, EndpointResource, EndpointState, EntryCreate, EntryResource,
-    EntryUpdate, ForgetRequest, InitRequest, IpamPool, JoinRequest, LeaveRequest, ListFilter,
-    MemberCounts, MemberResource, NetworkCreate, NetworkResource, SandboxId, Secret,
-    StatusResource, TableEvent, TableEventKind, TableResource, TableValue, TokenResponse,
-    WatchLine, WatchQuery,
+    EntryUpdate, ForgetRequest, InitRequest, IpamPool, JoinRequest, KeyQuery, KeyResource,
+    LeaveRequest, ListFilter, MemberCounts, MemberResource, NetworkCreate, NetworkResource,
+    RotateRequest, SandboxId, Secret, StatusResource, TableEvent, TableEventKind, TableResource,
+    TableValue, TokenResponse, WatchLine, WatchQuery,
 };
 use weft_api::{ClusterId, EndpointId, NetworkId, NodeId};
 
@@ -174,6 +174,15 @@ impl ControlApi for Recorder {
     }
     async fn forget(&self, request: ForgetRequest) -> Answer<Vec<MemberResource>> {
         self.answer(format!("forget {:?} {}", request.nodes, request.force), Vec::new()).await
+    }
+    async fn keys(&self) -> Answer<Vec<KeyResource>> {
+        self.answer("keys".to_owned(), Vec::new()).await
+    }
+    async fn rotate_key(&self, request: RotateRequest) -> Answer<Vec<KeyResource>> {
+        self.answer(format!("rotate_key {}", request.force), Vec::new()).await
+    }
+    async fn retire_key(&self, key: String, query: KeyQuery) -> Answer<()> {
+        self.answer(format!("retire_key {key} {}", query.force), ()).await
     }
     async fn token(&self) -> Answer<TokenResponse> {
         let token = Secret::new("weft1-x".to_owned());

@@ -3,10 +3,17 @@ use tokio::net::TcpListener;
 use super::*;
 
 fn secrets(cluster: u8, keys: &[(u8, u8)]) -> Secrets {
-    Secrets {
-        cluster: ClusterId::from_bytes([cluster; 16]),
-        keys: keys.iter().map(|(id, byte)| (*id, [*byte; 32])).collect(),
+    Secrets { cluster: ClusterId::from_bytes([cluster; 16]), keys: ring(keys) }
+}
+
+/// A ring comes to its other keys by the claims of a cluster; a token's key is the last one.
+fn ring(keys: &[(u8, u8)]) -> KeyRing {
+    let (id, byte) = keys[0];
+    let mut ring = KeyRing::new(id, Key::from_bytes([byte; 32]));
+    for (id, byte) in &keys[1..] {
+        ring.add(*id, Key::from_bytes([*byte; 32]));
     }
+    ring
 }
 
 async fn pair() -> (TcpStream, TcpStream) {
@@ -20,7 +27,8 @@ type Ends = (Result<(Reader, Writer), NoiseError>, Result<(Reader, Writer), Nois
 
 async fn shake(client: &Secrets, server: &Secrets) -> Ends {
     let (a, b) = pair().await;
-    tokio::join!(connect(a, client), accept(b, server))
+    let key = client.keys.primary();
+    tokio::join!(connect(a, client, key), accept(b, server))
 }
 
 #[tokio::test]
@@ -62,10 +70,19 @@ async fn another_cluster_another_key_and_an_unknown_key_are_told_apart() {
     let (client, server) = shake(&secrets(2, &[(1, 1)]), &ours).await;
     assert!(matches!(client, Err(NoiseError::ForeignCluster)));
     assert!(matches!(server, Err(NoiseError::ForeignCluster)));
-    for other in [secrets(1, &[(1, 5)]), secrets(1, &[(9, 1)])] {
-        let (client, server) = shake(&other, &ours).await;
-        assert!(matches!(client, Err(NoiseError::WrongKey)));
-        assert!(matches!(server, Err(NoiseError::WrongKey)));
+    let (client, server) = shake(&secrets(1, &[(1, 5)]), &ours).await;
+    assert!(matches!(client, Err(NoiseError::WrongKey)));
+    assert!(matches!(server, Err(NoiseError::WrongKey)));
+}
+
+#[tokio::test]
+async fn a_key_is_found_under_whatever_id_and_both_ends_name_it() {
+    let ours = secrets(1, &[(2, 2), (1, 1)]);
+    for id in [1, 2, 9] {
+        let (client, server) = shake(&secrets(1, &[(id, 1)]), &ours).await;
+        let ((_, client), (_, server)) = (client.unwrap(), server.unwrap());
+        let name = Key::from_bytes([1; 32]).fingerprint();
+        assert_eq!((client.key(), server.key()), (name, name));
     }
 }
 

@@ -9,10 +9,11 @@ use weft_api::{Definition, NetworkId, NodeId, Write};
 
 use crate::claims::definition_fact::{Change, DefinitionJoin, Definitions, DeletedJoin};
 use crate::claims::{
-    ClaimBody, ClaimId, Claims, MemberChange, Message, Outcome, Output, Standing, Timing, View,
-    record,
+    ClaimBody, ClaimId, Claims, MemberChange, Message, Outcome, Output, Standing, Timing, Turn,
+    View, record,
 };
 use crate::facts::{FactKind, Join, Joined};
+use crate::keys::{Fingerprint, RingJoin, RingState};
 
 type FactKey = (FactKind, Vec<u8>);
 
@@ -23,6 +24,11 @@ pub(super) struct World {
     pub(super) definitions: Definitions,
     pub(super) attached: BTreeMap<NetworkId, BTreeSet<NodeId>>,
     facts: BTreeMap<FactKey, Vec<u8>>,
+    /// The first rotation's key, once it is in force.
+    pub(super) rotated: Option<Fingerprint>,
+    /// A node that has not got the key to come.
+    pub(super) lacks_key: BTreeSet<Fingerprint>,
+    pub(super) kept: BTreeSet<Fingerprint>,
 }
 
 impl View for World {
@@ -59,6 +65,23 @@ impl View for World {
     fn has_endpoints_here(&self, _: NetworkId) -> bool {
         false
     }
+
+    fn turn(&self, _: u64, key: Fingerprint, _: Fingerprint) -> Turn {
+        match self.rotated {
+            None if self.lacks_key.contains(&key) => Turn::Early,
+            None => Turn::Fit,
+            Some(rotated) if rotated == key => Turn::Done,
+            Some(_) => Turn::Over,
+        }
+    }
+
+    fn is_in_force(&self, key: Fingerprint) -> bool {
+        self.rotated == Some(key)
+    }
+
+    fn key_rested_at(&self) -> Option<Instant> {
+        None
+    }
 }
 
 impl World {
@@ -67,6 +90,8 @@ impl World {
         let current = self.facts.get(&key).map(Vec::as_slice);
         let joined = if *kind == FactKind::DEFINITION {
             DefinitionJoin.join(current, value)
+        } else if *kind == FactKind::KEYS {
+            RingJoin.join(current, value)
         } else {
             DeletedJoin.join(current, value)
         };
@@ -168,6 +193,7 @@ impl Cluster {
         let claims = Claims::new(id(n), [n ^ node.lives; 32], Timing::default(), restored, now);
         node.claims = Some(claims.expect("the disk holds what was written"));
         node.barred.clear();
+        node.world.kept.clear();
         // Whoever waited for these is gone, and a claim that was never sent left no number.
         node.decided.clear();
         self.drain(id(n));
@@ -402,6 +428,7 @@ impl Cluster {
                 self.drain(node);
             }
             Change::None if key.0 == FactKind::FORGOTTEN => self.forgotten(node, key, value),
+            Change::None if key.0 == FactKind::KEYS => self.rotated(node, key, value),
             Change::None => {}
         }
     }
@@ -416,6 +443,20 @@ impl Cluster {
         for to in self.nodes.keys().copied().filter(|to| *to != node).collect::<Vec<_>>() {
             self.enqueue(Event::Fact { from: node, to, key: key.clone(), value: value.to_vec() });
         }
+    }
+
+    /// What the database makes of the fact that a key is in force.
+    fn rotated(&mut self, node: NodeId, key: &FactKey, value: &[u8]) {
+        let (_, primary) = RingState::decode(value).expect("a ring").primary();
+        let state = self.nodes.get_mut(&node).expect("nodes stay");
+        if state.world.rotated.replace(primary) == Some(primary) {
+            return;
+        }
+        self.with(node, |claims, world, now| claims.on_keys(world, now));
+        for to in self.nodes.keys().copied().filter(|to| *to != node).collect::<Vec<_>>() {
+            self.enqueue(Event::Fact { from: node, to, key: key.clone(), value: value.to_vec() });
+        }
+        self.drain(node);
     }
 
     fn with<R>(
@@ -445,6 +486,8 @@ impl Cluster {
                 other @ (Output::Send { .. }
                 | Output::Cede { .. }
                 | Output::Decided { .. }
+                | Output::KeepKey(_)
+                | Output::ReleaseKey(_)
                 | Output::BarAttach(_)
                 | Output::UnbarAttach(_)) => rest.push(other),
             }
@@ -479,6 +522,8 @@ impl Cluster {
                     self.carry_out(node, Output::Send { to, message });
                 }
             }
+            Output::KeepKey(key) => assert!(state.world.kept.insert(key)),
+            Output::ReleaseKey(key) => assert!(state.world.kept.remove(&key)),
             Output::BarAttach(network) => assert!(state.barred.insert(network)),
             Output::UnbarAttach(network) => assert!(state.barred.remove(&network)),
             Output::Send { to, message } => {

@@ -17,11 +17,12 @@ use weft_agent::core::{Core, CoreHandle, Ends, Settings};
 use weft_agent::gossip::streams::SharedSecrets;
 use weft_agent::identity;
 use weft_agent::lab::Quantiles;
+use weft_agent::node::Node;
 use weft_agent::store::Store;
 use weft_api::control::EndpointCreate;
 use weft_api::{Definition, EndpointId, NetworkId, Stamp, Subnet, Vni};
 use weft_ipam::{BlockPool, ClusterPools, Granted, Purpose, Request, Space, Want};
-use weft_networkdb::{ClaimBody, Outcome};
+use weft_networkdb::Outcome;
 
 use crate::bed::{Beds, settle};
 use crate::table::{Row, short, spread};
@@ -114,13 +115,17 @@ impl OneCore {
     async fn define(&self) -> anyhow::Result<NetworkId> {
         let definition = definition()?;
         let id = definition.id;
-        let body = ClaimBody::Define { definition, origins: Vec::new() };
-        let claim = self.handle.call_later(move |core, answer, now| core.claim(body, answer, now));
+        let define = move |node: &mut Node, now| {
+            node.with_db(now, |db| db.define(definition, Vec::new(), now))
+        };
+        let claim =
+            self.handle.call_later(move |core, answer, now| core.claim(define, answer, now));
         match claim.await? {
             Outcome::Defined(_) => Ok(id),
             other @ (Outcome::Joined(_)
             | Outcome::Refused(_)
             | Outcome::Deleted(_)
+            | Outcome::Rotated(_)
             | Outcome::Forgotten(_)) => {
                 anyhow::bail!("the network was not defined: {other:?}")
             }
