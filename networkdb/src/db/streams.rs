@@ -182,7 +182,7 @@ impl NetworkDb {
     ) {
         let node = identity.node;
         members.push(Record { identity, incarnation: 0, standing: Standing::Alive });
-        self.membership.handle_records(members, now);
+        self.membership.handle_records(node, members, now);
         let welcome = JoinMessage::Welcome {
             identity: self.membership.identity().clone(),
             members: self.membership.list(),
@@ -205,8 +205,12 @@ impl NetworkDb {
     ) {
         let node = identity.node;
         let told = self.membership.identity().clone();
+        let was_lost = self.greeter.failed_before(Target::Node(node));
         self.greeter.drop_target(target);
         self.greeter.drop_target(Target::Node(node));
+        if was_lost {
+            self.greeter.hurry(now);
+        }
         if let Target::Node(wanted) = target
             && wanted != node
         {
@@ -216,7 +220,7 @@ impl NetworkDb {
             self.on_unreachable(target, now);
         }
         members.push(Record { identity, incarnation: 0, standing: Standing::Alive });
-        self.membership.handle_records(members, now);
+        self.membership.handle_records(node, members, now);
         self.settle(now);
         if *self.membership.identity() != told {
             let own = vec![self.membership.own_record()];

@@ -178,6 +178,9 @@ fn samples() -> Vec<Message> {
     all.extend(sync_messages().into_iter().map(Message::Sync));
     all.extend(claims_messages().into_iter().map(Message::Claims));
     all.push(Message::App { channel: 1, bytes: vec![4, 5, 6] });
+    let relay = Relay::Arc { until: OTHER };
+    let arc = sync::Message::PushFacts { relay, facts: vec![fact()] };
+    all.push(Message::Sync(arc));
     all
 }
 
