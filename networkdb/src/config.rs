@@ -91,7 +91,7 @@ pub struct Timing {
     pub suspicion: Duration,
     /// Between two hellos to a member that does not answer, at first; 500 ms.
     pub greet_first: Duration,
-    /// And at most; 8 s.
+    /// And at most; 4 s.
     pub greet_longest: Duration,
     /// Patience for a stream to open and greet; 10 s.
     pub stream_patience: Duration,
@@ -115,7 +115,7 @@ impl Default for Timing {
             probe_rtt: Duration::from_millis(500),
             suspicion: Duration::from_millis(3500),
             greet_first: Duration::from_millis(500),
-            greet_longest: Duration::from_secs(8),
+            greet_longest: Duration::from_secs(4),
             stream_patience: Duration::from_secs(10),
             stream_idle: Duration::from_secs(30),
             leave_patience: Duration::from_secs(3),

@@ -327,7 +327,7 @@ impl NetworkDb {
     /// Flushes what waits to be coalesced, before a graceful stop. Not a leave: this node's
     /// entries stay, and the others find out by themselves that it stopped.
     pub fn shutdown(&mut self, now: Instant) {
-        self.sync.flush();
+        self.sync.flush(now);
         self.settle(now);
         let streams: Vec<_> = self.streams.ids().collect();
         for stream in streams {

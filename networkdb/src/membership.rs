@@ -5,6 +5,7 @@
 //! `max_transmissions` from the cluster's size; whole member lists over streams; a table that
 //! outlives restarts; NodeIds that left stay out.
 
+mod doubt;
 pub(crate) mod gone;
 pub(crate) mod greeter;
 pub(crate) mod health;
@@ -24,6 +25,7 @@ use rand_chacha::ChaCha8Rng;
 use weft_api::{Boot, NodeId, Write};
 
 use crate::config::{Limits, Timing};
+use crate::membership::doubt::{ASK_PERIOD, Doubts, Ruling};
 use crate::membership::gone::Gone;
 use crate::membership::health::Health;
 use crate::membership::identity::{Identity, Record, Standing, contradicts};
@@ -65,6 +67,7 @@ pub(crate) struct Membership {
     roster: Roster,
     timers: Timers,
     health: Health,
+    doubts: Doubts,
     /// The incarnation of ours that was last seen suspected.
     suspected: Option<(u32, u16)>,
     buddy_at: Option<Instant>,
@@ -105,6 +108,7 @@ impl Membership {
             roster,
             timers: Timers::default(),
             health: Health::default(),
+            doubts: Doubts::default(),
             suspected: None,
             buddy_at: None,
             outbox: Outbox::default(),
@@ -166,7 +170,8 @@ impl Membership {
     }
 
     /// Takes lines of a member list from an authenticated member.
-    pub(crate) fn handle_records(&mut self, records: Vec<Record>, now: Instant) {
+    pub(crate) fn handle_records(&mut self, from: NodeId, records: Vec<Record>, now: Instant) {
+        self.doubts.on_records(from, &records);
         let mut useful = Vec::new();
         for record in records {
             if !self.admit(&record) {
@@ -243,6 +248,12 @@ impl Membership {
                     continue;
                 }
             }
+            if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer
+                && !self.is_dead(member_id, *incarnation, now)
+            {
+                self.timers.schedule(now + ASK_PERIOD, timer);
+                continue;
+            }
             let probe = matches!(timer, Timer::ProbeRandomMember(_));
             let _ = self.foca.handle_timer(timer, &mut self.outbox);
             if probe && !self.outbox.probe_failed() {
@@ -258,6 +269,35 @@ impl Membership {
         }
         if self.buddy_at.is_some_and(|at| at <= now) {
             self.tell_suspects(now);
+        }
+    }
+
+    /// Tells whether a suspicion whose time is over may end: with a death, or because it was
+    /// refuted meanwhile.
+    fn is_dead(&mut self, suspect: &Identity, incarnation: u16, now: Instant) -> bool {
+        let stands = self.foca.iter_members().any(|member| {
+            member.id() == suspect
+                && member.incarnation() == incarnation
+                && member.state() == foca::State::Suspect
+        });
+        if !stands {
+            self.doubts.drop_suspect(suspect.node);
+            return true;
+        }
+        let others: Vec<NodeId> = self
+            .foca
+            .iter_members()
+            .filter(|member| member.state() == foca::State::Alive)
+            .map(|member| member.id().node)
+            .collect();
+        let time = self.settings.suspect_to_down_after;
+        match self.doubts.rule(suspect.node, &others, time, now) {
+            Ruling::Dead => true,
+            Ruling::Ask(asked) => {
+                let message = |to| Output::Tell { to, message: JoinMessage::WhoIs(suspect.node) };
+                self.outputs.extend(asked.into_iter().map(message));
+                false
+            }
         }
     }
 
@@ -306,24 +346,20 @@ impl Membership {
 
     /// Turns what foca wants into outputs and deadlines.
     fn after(&mut self, now: Instant) {
-        let mut changed = false;
         let mut failed = false;
         while let Some(notification) = self.outbox.notifications.pop_front() {
             match notification {
-                OwnedNotification::MemberUp(_)
-                | OwnedNotification::MemberDown(_)
-                | OwnedNotification::Rename(..)
+                OwnedNotification::MemberUp(id) => self.note(id, Standing::Alive),
+                OwnedNotification::MemberDown(id) => self.note(id, Standing::Down),
+                OwnedNotification::Rename(..)
                 | OwnedNotification::Active
                 | OwnedNotification::Idle
-                | OwnedNotification::Rejoin(_) => changed = true,
+                | OwnedNotification::Rejoin(_) => self.refresh(),
                 OwnedNotification::ProbeFailed(..) => failed = true,
                 OwnedNotification::Defunct
                 | OwnedNotification::DataReceived(_)
                 | OwnedNotification::DataSent(_) => {}
             }
-        }
-        if changed {
-            self.refresh();
         }
         // Stretched by the score from before this probe: one dead peer is not our trouble.
         while let Some((after, timer)) = self.outbox.timers.pop_front() {
@@ -364,16 +400,31 @@ impl Membership {
         }
     }
 
+    /// Brings one line of the table up to date: with many members, all of them would take long.
+    fn note(&mut self, identity: Identity, standing: Standing) {
+        for change in self.roster.set(&Record { identity, incarnation: 0, standing }) {
+            self.changed(change);
+        }
+        self.adapt();
+    }
+
     /// Brings the table in line with foca's state.
     fn refresh(&mut self) {
         let own = self.foca.identity().clone();
         let mut changes = self.roster.set_own(&own);
         for member in self.foca.iter_membership_state() {
-            changes.extend(self.roster.set(&Record::from(member)));
+            if !self.roster.agrees(member) {
+                changes.extend(self.roster.set(&Record::from(member)));
+            }
         }
         for change in changes {
             self.changed(change);
         }
+        self.adapt();
+    }
+
+    /// How often updates are sent and how long a suspicion lasts follows the number of members.
+    fn adapt(&mut self) {
         let wanted = swim::max_transmissions(self.foca.num_members() + 1);
         if wanted != self.settings.max_transmissions {
             self.settings.max_transmissions = wanted;

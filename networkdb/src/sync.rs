@@ -1,6 +1,8 @@
 //! Replication of entries and facts: push on change, hash, digest, delta (DESIGN 4.2, 4.3).
 
+mod arcs;
 mod attachment;
+mod confirm;
 mod counting;
 mod delta;
 mod digest;
@@ -55,10 +57,11 @@ pub struct Sync {
     /// Networks being compared: with whom, and until when nobody else is asked.
     exchanges: BTreeMap<NetworkId, (NodeId, Instant)>,
     fact_exchange: Option<(NodeId, Instant)>,
-    /// Announced logs that have not arrived: from whom, how far, when to pull.
-    pulls: BTreeMap<(NetworkId, NodeId), (NodeId, u64, Instant)>,
-    /// Who is known to hold this node's log of a network it detached from.
-    confirmed: BTreeSet<(NetworkId, NodeId)>,
+    /// Announced logs that have not arrived.
+    pulls: BTreeMap<(NetworkId, NodeId), delta::Awaited>,
+    /// How far others have said that they hold this node's logs.
+    confirmed: BTreeMap<(NetworkId, NodeId), u64>,
+    waves: BTreeMap<NetworkId, confirm::Wave>,
     next_round: Instant,
     next_collection: Instant,
     lamport: u64,
@@ -90,7 +93,8 @@ impl Sync {
             exchanges: BTreeMap::new(),
             fact_exchange: None,
             pulls: BTreeMap::new(),
-            confirmed: BTreeSet::new(),
+            confirmed: BTreeMap::new(),
+            waves: BTreeMap::new(),
             next_round: now + timing.soon,
             next_collection: now + timing.keep_tombstones / COLLECTIONS,
             lamport: 0,
@@ -118,12 +122,8 @@ impl Sync {
                 if self.peers.is_gone(node) || !self.has_room_for(node) {
                     return;
                 }
-                let hide_at = now + self.timing.hide_after;
-                let peer = self.peers.add(node);
-                peer.standing = Standing::Absent;
-                if !peer.hidden {
-                    peer.hide_at.get_or_insert(hide_at);
-                }
+                self.peers.add(node).standing = Standing::Absent;
+                self.peers.hide_later(node, now + self.timing.hide_after);
                 self.exchanges.retain(|_, (with, _)| *with != node);
                 if self.fact_exchange.is_some_and(|(with, _)| with == node) {
                     self.fact_exchange = None;
@@ -140,6 +140,7 @@ impl Sync {
         let peer = self.peers.add(node);
         peer.standing = Standing::Up;
         peer.facts_synced = false;
+        self.forget_confirmed(|_, peer| peer == node);
         self.unhide(node);
         self.check(node);
         self.round_soon(now);
@@ -159,9 +160,9 @@ impl Sync {
         if node == self.node || !self.peers.remove(node) {
             return;
         }
-        self.pulls.retain(|(_, owner), (from, _, _)| *owner != node && *from != node);
+        self.pulls.retain(|(_, owner), awaited| *owner != node && awaited.from != node);
         self.exchanges.retain(|_, (with, _)| *with != node);
-        self.confirmed.retain(|(_, peer)| *peer != node);
+        self.forget_confirmed(|_, peer| peer == node);
         if self.fact_exchange.is_some_and(|(with, _)| with == node) {
             self.fact_exchange = None;
         }
@@ -217,8 +218,9 @@ impl Sync {
                 break;
             }
             match reason {
-                Reason::Flush => self.flush_queue(),
+                Reason::Flush => self.flush_queue(now),
                 Reason::Pull => self.pull_due(now),
+                Reason::Confirm => self.wave_due(now),
                 Reason::Round => self.round(now),
                 Reason::Hide => {
                     self.peers.due_to_hide(now).into_iter().for_each(|node| self.hide(node));
@@ -232,7 +234,8 @@ impl Sync {
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let deadlines = [
             self.queue.due.map(|due| (due, Reason::Flush)),
-            self.pulls.values().map(|(_, _, due)| (*due, Reason::Pull)).min(),
+            self.pulls.values().map(|awaited| (awaited.due, Reason::Pull)).min(),
+            self.waves.values().map(|wave| (wave.due, Reason::Confirm)).min(),
             Some((self.next_round, Reason::Round)),
             self.peers.next_hide().map(|due| (due, Reason::Hide)),
             Some((self.next_collection, Reason::Collect)),
@@ -246,8 +249,8 @@ impl Sync {
     }
 
     /// Sends what waits to be coalesced now, before a stop.
-    pub fn flush(&mut self) {
-        self.flush_queue();
+    pub fn flush(&mut self, now: Instant) {
+        self.flush_queue(now);
     }
 
     /// Stops writing under this NodeId: its disk was rolled back or cloned.

@@ -19,9 +19,10 @@ use weft_api::{ClusterId, NodeId};
 use weft_networkdb::{Key, Limits, NetworkDb, Output, Reason, StreamInput, Timing};
 
 pub use disk::Disk;
-pub use host::{Commit, Crash, Host};
-pub use network::Network;
+pub use host::{Commit, Crash, Host, StallKind};
+pub use network::{Network, WideArea};
 
+use host::Stall;
 use network::Connections;
 
 /// What happens at an instant.
@@ -56,6 +57,8 @@ pub struct Cluster {
     connections: Connections,
     /// Handshakes that were refused because of their key so far.
     pub refused: u64,
+    /// When the first packet arrived where the last heal mended a cut; to be cleared before it.
+    pub contact: Option<Instant>,
     /// What databases were woken for so far.
     pub woken: BTreeSet<Reason>,
     rng: ChaCha8Rng,
@@ -83,6 +86,7 @@ impl Cluster {
             network: Network::default(),
             connections: Connections::default(),
             refused: 0,
+            contact: None,
             woken: BTreeSet::new(),
             rng,
             cluster: ClusterId::from_bytes(cluster),
@@ -235,6 +239,17 @@ impl Cluster {
     /// datagrams, streams and writes are not kept.
     pub fn outputs(&self, host: usize) -> &[(Duration, Output)] {
         &self.hosts[host].seen
+    }
+
+    /// Takes what a host put out so far, as [`Cluster::outputs`] has it: long runs stay small.
+    pub fn take_outputs(&mut self, host: usize) -> Vec<(Duration, Output)> {
+        std::mem::take(&mut self.hosts[host].seen)
+    }
+
+    /// Stalls a host. What waits for it comes at the stall's end, in its order, as far as its
+    /// socket has room.
+    pub fn stall(&mut self, host: usize, kind: StallKind, span: Duration) {
+        self.hosts[host].stall = Some(Stall { kind, until: self.now + span });
     }
 
     /// Returns the virtual time since the start.

@@ -4,6 +4,7 @@ pub mod callers;
 pub mod cluster;
 pub mod fuzz;
 pub mod nodes;
+pub mod targets;
 pub mod testbed;
 pub mod third_party;
 pub mod transcript;

@@ -53,6 +53,7 @@ pub(super) fn of(db: &NetworkDb, ipam: &Ipam) -> BTreeMap<String, u64> {
             malformed_fact,
             malformed_message,
             stale_record,
+            records_in,
         }
     );
     let allocation = named!(

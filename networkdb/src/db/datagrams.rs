@@ -161,7 +161,7 @@ impl NetworkDb {
                 let own = self.config.node;
                 let doubted =
                     records.iter().any(|r| r.identity.node == own && r.standing != Standing::Alive);
-                self.membership.handle_records(records, now);
+                self.membership.handle_records(from, records, now);
                 if doubted {
                     self.membership.announce(from, now);
                 }

@@ -62,7 +62,7 @@ impl NetworkDb {
     pub(super) fn drive_leave(&mut self, now: Instant) {
         let Leave::Telling { again, until, waiting } = &mut self.leave else { return };
         if waiting.is_empty() || *until <= now {
-            self.sync.flush();
+            self.sync.flush(now);
             self.settle(now);
             self.membership.leave(now);
             self.settle(now);

@@ -144,8 +144,12 @@ impl NetworkDb {
         let Some(member) = self.membership.roster().get(node).cloned() else { return };
         let (to_sync, to_claims, event) = match change {
             Change::Up(_, boot) => {
+                let was_lost = self.greeter.failed_before(Target::Node(node));
                 if !self.streams.has_queue(node) {
                     self.greeter.drop_target(Target::Node(node));
+                }
+                if was_lost {
+                    self.greeter.hurry(now);
                 }
                 (sync::MemberChange::Up { boot }, claims::MemberChange::Up, MemberEvent::Up(member))
             }

@@ -186,7 +186,7 @@ impl NetworkDb {
     ) {
         let node = identity.node;
         members.push(Record { identity, incarnation: 0, standing: Standing::Alive });
-        self.membership.handle_records(members, now);
+        self.membership.handle_records(node, members, now);
         // Before anything that is sealed with a key that the opener lacks.
         self.tell_ring(stream);
         let welcome = JoinMessage::Welcome {
@@ -211,8 +211,12 @@ impl NetworkDb {
     ) {
         let node = identity.node;
         let told = self.membership.identity().clone();
+        let was_lost = self.greeter.failed_before(Target::Node(node));
         self.greeter.drop_target(target);
         self.greeter.drop_target(Target::Node(node));
+        if was_lost {
+            self.greeter.hurry(now);
+        }
         if let Target::Node(wanted) = target
             && wanted != node
         {
@@ -222,7 +226,7 @@ impl NetworkDb {
             self.on_unreachable(target, now);
         }
         members.push(Record { identity, incarnation: 0, standing: Standing::Alive });
-        self.membership.handle_records(members, now);
+        self.membership.handle_records(node, members, now);
         self.settle(now);
         if *self.membership.identity() != told {
             let own = vec![self.membership.own_record()];

@@ -63,6 +63,22 @@ impl Greeter {
         }
     }
 
+    /// Tells whether a target was tried in vain.
+    pub(crate) fn failed_before(&self, target: Target) -> bool {
+        self.attempts.get(&target).is_some_and(|attempt| attempt.failures > 0)
+    }
+
+    /// Something that was lost is back, so the others may be, too: they are tried now.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        let first = self.first;
+        for attempt in self.attempts.values_mut() {
+            if let Some(at) = &mut attempt.at {
+                *at = now.min(*at);
+            }
+            attempt.pause = first;
+        }
+    }
+
     /// Takes the targets that are due; each must be answered by `failed` or `drop_target`.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Target> {
         let under_way = self.attempts.values().filter(|attempt| attempt.at.is_none()).count();
@@ -123,6 +139,25 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 8, 8, 8, 8]);
         greeter.drop_target(target);
         assert_eq!(greeter.poll_timeout(), None);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+    fn once_one_is_back_the_others_are_tried_at_once() {
+        let now = Instant::now();
+        let mut greeter = Greeter::new(SECOND, SECOND * 8);
+        let [back, waits, tried] =
+            [1, 2, 3].map(|byte| Target::Node(NodeId::from_bytes([byte; 16])));
+        for target in [back, waits, tried] {
+            greeter.want(target, now);
+        }
+        assert_eq!(greeter.due(now), [back, waits, tried]);
+        greeter.failed(back, Duration::ZERO, now);
+        greeter.failed(waits, Duration::ZERO, now);
+        assert!(greeter.failed_before(back) && !greeter.failed_before(tried));
+        greeter.drop_target(back);
+        greeter.hurry(now);
+        assert_eq!(greeter.due(now), [waits], "the other is being tried");
     }
 
     #[test]

@@ -142,6 +142,20 @@ impl Roster {
         }
     }
 
+    /// Tells whether a member is held just as foca knows it.
+    pub(crate) fn agrees(&self, member: &foca::Member<Identity>) -> bool {
+        let id = member.id();
+        let state = match member.state() {
+            foca::State::Alive => MemberState::Alive,
+            foca::State::Suspect => MemberState::Suspect,
+            foca::State::Down => MemberState::Failed,
+        };
+        let agrees = |own: &Member| {
+            (own.boot, own.addr, own.state) == (id.boot, id.addr, state) && own.name == id.name
+        };
+        self.members.get(&id.node).is_some_and(agrees) && !self.unheard.contains_key(&id.node)
+    }
+
     /// Brings one member in line with what foca knows, and says what that changed.
     pub(crate) fn set(&mut self, record: &Record) -> Vec<Change> {
         let Identity { node, boot, addr, name, .. } = record.identity.clone();

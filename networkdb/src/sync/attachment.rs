@@ -30,10 +30,10 @@ impl Sync {
             return Err(TableError::TooLarge { what: "number of networks", size, bound });
         }
         self.shelves.entry(network).or_insert_with(|| Shelf::new(network));
-        self.confirmed.retain(|(of, _)| *of != network);
+        self.forget_confirmed(|of, _| of == network);
         self.write(ATTACHMENTS, key_of(network), Some(Vec::new().into()), now)?;
         // The others are to know of it before they are asked, so that they push from then on.
-        self.flush_queue();
+        self.flush_queue(now);
         self.fetch(network, now);
         Ok(())
     }
@@ -67,12 +67,13 @@ impl Sync {
         self.write(ATTACHMENTS, key_of(network), None, now)?;
         self.exchanges.remove(&network);
         self.pulls.retain(|(of, _), _| *of != network);
+        self.waves.remove(&network);
         for owner in others {
             let shelf = self.shelves.get_mut(&network);
             let effects = shelf.map(|shelf| shelf.drop_log(owner, Cause::Detached));
             self.tell(network, &effects.unwrap_or_default());
         }
-        self.flush_queue();
+        self.flush_queue(now);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Anti-entropy, second half: sending and asking for only what differs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weft_api::{NetworkId, NodeId};
 
@@ -11,6 +11,22 @@ use super::{ATTACHMENTS, Sync};
 use crate::table::log::{Extent, Log};
 use crate::table::record::Record;
 use crate::table::shelf::Shelf;
+
+/// How often what was announced is pulled, until anti-entropy alone is relied on.
+const PULLS_MAX: u32 = 5;
+
+/// A log that was announced and has not arrived.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    /// Who announced it.
+    pub(crate) from: NodeId,
+    /// How far.
+    pub(crate) head: u64,
+    /// When to pull.
+    pub(crate) due: Instant,
+    pause: Duration,
+    pulled: u32,
+}
 
 impl Sync {
     /// A peer says how far it holds all logs of a network: it gets what it lacks and is asked for
@@ -65,9 +81,7 @@ impl Sync {
             if !self.holds(network) {
                 held.push((owner, head));
             } else if self.wants(from, network, owner, &theirs).is_some() {
-                let due = now + self.timing.pull_after;
-                let waiting = self.pulls.entry((network, owner)).or_insert((from, head, due));
-                waiting.1 = waiting.1.max(head);
+                self.await_log(network, owner, from, head, now);
             } else if self.accept(owner, from) == Accept::Yes {
                 held.push((owner, head));
             }
@@ -82,14 +96,43 @@ impl Sync {
         let due: Vec<_> = self
             .pulls
             .iter()
-            .filter(|(_, (_, _, due))| *due <= now)
-            .map(|((network, owner), (from, _, _))| (*network, *owner, *from))
+            .filter(|(_, awaited)| awaited.due <= now)
+            .map(|((network, owner), awaited)| (*network, *owner, awaited.from))
             .collect();
         for (network, owner, from) in due {
-            self.pulls.remove(&(network, owner));
+            self.pull_again_later(network, owner, now);
             let extent = self.shelves.get(&network).map(|shelf| shelf.extent(owner));
             self.pull(from, network, vec![(owner, extent.unwrap_or_default())]);
         }
+    }
+
+    fn await_log(
+        &mut self,
+        network: NetworkId,
+        owner: NodeId,
+        from: NodeId,
+        head: u64,
+        now: Instant,
+    ) {
+        let due = now + self.timing.pull_after;
+        let pause = self.timing.pull_again;
+        let fresh = Awaited { from, head, due, pause, pulled: 0 };
+        let awaited = self.pulls.entry((network, owner)).or_insert(fresh);
+        awaited.head = awaited.head.max(head);
+        awaited.due = awaited.due.min(due);
+        self.round_soon(now);
+    }
+
+    /// Either half of a pull may be lost, so it is sent again, for a while.
+    fn pull_again_later(&mut self, network: NetworkId, owner: NodeId, now: Instant) {
+        let Some(awaited) = self.pulls.get_mut(&(network, owner)) else { return };
+        awaited.pulled += 1;
+        if awaited.pulled > PULLS_MAX {
+            self.pulls.remove(&(network, owner));
+            return;
+        }
+        awaited.due = now + awaited.pause;
+        awaited.pause *= 2;
     }
 
     pub(crate) fn take_deltas(

@@ -35,7 +35,7 @@ impl Sync {
         }
         let unsynced = self.peers.unsynced().into_iter().filter(|peer| !checked.contains(peer));
         unsynced.take(EXTRA_CHECKS).collect::<Vec<_>>().into_iter().for_each(|p| self.check(p));
-        self.announce_farewells();
+        self.announce_farewells(EXTRA_CHECKS);
     }
 
     /// A change makes the next round come sooner.
@@ -118,37 +118,6 @@ impl Sync {
         let extents = self.shelves.get(&network).map(|shelf| shelf.extents()).unwrap_or_default();
         let carrier = self.carrier(extents.len() * 40);
         self.send(vec![peer], Message::Heads { network, extents }, carrier);
-    }
-
-    /// After a detach nobody compares this node's log of the network with it any more, yet its
-    /// last deletes must arrive: it announces its head until each attached node holds it.
-    fn announce_farewells(&mut self) {
-        let mut due = Vec::new();
-        for (network, shelf) in &self.shelves {
-            let head = shelf.extent(self.node).head;
-            if *network == ATTACHMENTS || self.is_attached(*network) || head == 0 {
-                continue;
-            }
-            let takers = self.attached.get(network).into_iter().flatten();
-            due.extend(
-                takers
-                    .filter(|peer| self.peers.is_up(**peer))
-                    .filter(|peer| !self.confirmed.contains(&(*network, **peer)))
-                    .map(|peer| (*network, *peer, head)),
-            );
-        }
-        for (network, peer, head) in due.into_iter().take(EXTRA_CHECKS) {
-            let heads = vec![(self.node, head)];
-            let message = Message::Announce { network, heads, wish: Wish::Word };
-            self.send(vec![peer], message, Carrier::Datagram);
-        }
-    }
-
-    pub(crate) fn take_held(&mut self, from: NodeId, network: NetworkId, heads: &[(NodeId, u64)]) {
-        let own = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(self.node).head);
-        if heads.iter().any(|(owner, head)| *owner == self.node && *head >= own) {
-            self.confirmed.insert((network, from));
-        }
     }
 
     /// The networks that this node and a peer both hold, sorted; the attachments always.

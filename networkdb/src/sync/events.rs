@@ -37,18 +37,17 @@ impl Sync {
     /// A failed owner's keys are hidden. Rule 5: no lower one replaces them.
     pub(crate) fn hide(&mut self, owner: NodeId) {
         if let Some(peer) = self.peers.get_mut(owner) {
-            peer.hide_at = None;
             peer.hidden = true;
         }
+        self.peers.hide_never(owner);
         self.tell_all(owner, Cause::Hidden);
     }
 
     /// A failed owner is back. Rule 6: so are its keys, at once.
     pub(crate) fn unhide(&mut self, owner: NodeId) {
-        let was_hidden = self.peers.get_mut(owner).is_some_and(|peer| {
-            peer.hide_at = None;
-            std::mem::replace(&mut peer.hidden, false)
-        });
+        self.peers.hide_never(owner);
+        let peer = self.peers.get_mut(owner);
+        let was_hidden = peer.is_some_and(|peer| std::mem::replace(&mut peer.hidden, false));
         if was_hidden {
             self.tell_all(owner, Cause::Returned);
         }

@@ -48,8 +48,14 @@ impl Sync {
     pub(crate) fn take_facts(&mut self, relay: Relay, facts: Vec<WireFact>, now: Instant) {
         for fact in facts {
             match self.join_fact(&fact) {
-                Ok(News::Changed) if relay == Relay::New => self.relay_fact(fact, now),
-                Ok(News::Changed | News::Known) => {}
+                Ok(news) => {
+                    if let Some(until) = self.arc_of(relay) {
+                        self.pass_fact(until, fact.clone(), now);
+                    }
+                    if news == News::Changed && relay != Relay::Never {
+                        self.relay_fact(fact, now);
+                    }
+                }
                 Err(FactError::TooLarge { .. }) => self.overflow(Bound::Facts),
                 Err(FactError::Kind(_) | FactError::Malformed(_)) => {
                     self.counters.malformed_fact += 1;

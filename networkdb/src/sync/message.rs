@@ -105,13 +105,19 @@ pub enum Message {
     },
 }
 
-/// Whether a receiver passes on what is new to it.
+/// Whether, and how, a receiver passes on what it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Relay {
     /// It does.
     New,
     /// It does not.
     Never,
+    /// It does, and it sends what it got, new or not, to the members after itself: to the first of
+    /// each part of its arc.
+    Arc {
+        /// The last member of the arc, in the order of the ring of ids.
+        until: NodeId,
+    },
 }
 
 /// Whether good news is to be answered.

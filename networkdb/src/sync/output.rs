@@ -126,6 +126,8 @@ pub struct Counters {
     pub malformed_message: u64,
     /// Records that arrived and were known already.
     pub stale_record: u64,
+    /// Records that arrived, known or new, pushed or pulled.
+    pub records_in: u64,
 }
 
 /// What became of a member.
@@ -151,6 +153,8 @@ pub enum Reason {
     Flush,
     /// Announced records did not arrive.
     Pull,
+    /// Confirmations of own records are looked for.
+    Confirm,
     /// A round of anti-entropy.
     Round,
     /// A failed member's entries are to be hidden.

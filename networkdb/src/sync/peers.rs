@@ -22,7 +22,6 @@ pub(crate) struct Peer {
     pub(crate) standing: Standing,
     /// Failed for so long that reads hide its entries.
     pub(crate) hidden: bool,
-    pub(crate) hide_at: Option<Instant>,
     /// Facts were synced since it came up.
     pub(crate) facts_synced: bool,
 }
@@ -31,6 +30,8 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 pub(crate) struct Peers {
     known: BTreeMap<NodeId, Peer>,
+    /// Failed members that are to be hidden, and when.
+    to_hide: BTreeMap<NodeId, Instant>,
     /// Members that left or were forgotten. Only grows, and grows the same everywhere.
     ///
     /// `crdts::VClock` is not used for coverage: it holds neither ranges above a head nor the
@@ -41,7 +42,12 @@ pub(crate) struct Peers {
 
 impl Peers {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
-        Self { known: BTreeMap::new(), gone: GSet::new(), rng: ChaCha8Rng::from_seed(seed) }
+        Self {
+            known: BTreeMap::new(),
+            to_hide: BTreeMap::new(),
+            gone: GSet::new(),
+            rng: ChaCha8Rng::from_seed(seed),
+        }
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Peer> {
@@ -61,7 +67,6 @@ impl Peers {
         self.known.entry(node).or_insert(Peer {
             standing: Standing::Absent,
             hidden: false,
-            hide_at: None,
             facts_synced: false,
         })
     }
@@ -69,6 +74,7 @@ impl Peers {
     /// A member is gone for good. Tells whether that is news.
     pub(crate) fn remove(&mut self, node: NodeId) -> bool {
         self.known.remove(&node);
+        self.to_hide.remove(&node);
         let news = !self.gone.contains(&node);
         self.gone.insert(node);
         news
@@ -96,15 +102,23 @@ impl Peers {
 
     /// When the next failed member is to be hidden.
     pub(crate) fn next_hide(&self) -> Option<Instant> {
-        self.known.values().filter_map(|peer| peer.hide_at).min()
+        self.to_hide.values().min().copied()
+    }
+
+    /// A member failed; it is hidden at a time, unless it is already or will be earlier.
+    pub(crate) fn hide_later(&mut self, node: NodeId, at: Instant) {
+        if !self.is_hidden(node) {
+            self.to_hide.entry(node).or_insert(at);
+        }
+    }
+
+    /// A member returned, or is hidden now.
+    pub(crate) fn hide_never(&mut self, node: NodeId) {
+        self.to_hide.remove(&node);
     }
 
     pub(crate) fn due_to_hide(&self, now: Instant) -> Vec<NodeId> {
-        self.known
-            .iter()
-            .filter(|(_, peer)| peer.hide_at.is_some_and(|at| at <= now))
-            .map(|(node, _)| *node)
-            .collect()
+        self.to_hide.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect()
     }
 
     pub(crate) fn random(&mut self, below: u64) -> u64 {

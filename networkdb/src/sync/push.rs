@@ -17,6 +17,9 @@ const RELAYS: usize = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     records: BTreeMap<(NetworkId, NodeId), Vec<Record>>,
+    /// By network, owner and last member of the arc.
+    pub(crate) record_arcs: BTreeMap<(NetworkId, NodeId, NodeId), Vec<Record>>,
+    pub(crate) fact_arcs: BTreeMap<NodeId, Vec<WireFact>>,
     own_facts: Vec<WireFact>,
     relayed_facts: Vec<WireFact>,
     bytes: usize,
@@ -56,7 +59,7 @@ impl Sync {
         }
     }
 
-    fn has_room(&mut self, bytes: usize, now: Instant) -> bool {
+    pub(crate) fn has_room(&mut self, bytes: usize, now: Instant) -> bool {
         self.round_soon(now);
         if self.queue.bytes + bytes > self.limits.push_queue_bytes {
             self.overflow(Bound::PushQueue);
@@ -68,32 +71,84 @@ impl Sync {
     }
 
     /// Sends all that waits.
-    pub(crate) fn flush_queue(&mut self) {
+    pub(crate) fn flush_queue(&mut self, now: Instant) {
         let queue = std::mem::take(&mut self.queue);
+        for ((network, owner, until), records) in queue.record_arcs {
+            let ring = self.rest_of_arc(self.group(network, owner), until);
+            let batches = self.batches(records);
+            self.push_along(&ring, network, owner, &batches);
+        }
+        for (until, facts) in queue.fact_arcs {
+            let ring = self.rest_of_arc(self.group(ATTACHMENTS, self.node), until);
+            self.push_facts_along(&ring, facts);
+        }
         for ((network, owner), records) in queue.records {
-            self.flush_records(network, owner, records);
+            self.flush_records(network, owner, records, now);
         }
         self.flush_facts(queue.own_facts, Source::Own);
         self.flush_facts(queue.relayed_facts, Source::Relayed);
     }
 
-    fn flush_records(&mut self, network: NetworkId, owner: NodeId, records: Vec<Record>) {
-        let source = if owner == self.node { Source::Own } else { Source::Relayed };
+    fn flush_records(
+        &mut self,
+        network: NetworkId,
+        owner: NodeId,
+        records: Vec<Record>,
+        now: Instant,
+    ) {
+        let own = owner == self.node;
         let group = self.group(network, owner);
-        let small = group.len() <= self.limits.push_to_all;
-        let (eager, lazy) = self.targets(group, source);
-        if eager.is_empty() {
+        if group.is_empty() {
             return;
         }
-        let bytes = records.iter().map(Record::wire_len).sum();
-        let (carrier, piece, relay) = self.carriage(bytes, small);
-        for (records, carrier) in cut(records, piece, carrier, Record::wire_len) {
-            let logs = vec![Pushed { owner, records }];
-            let message = Message::Push { network, relay, logs };
-            self.send(eager.clone(), message, carrier);
+        let small = group.len() <= self.limits.push_to_all;
+        let bytes: usize = records.iter().map(Record::wire_len).sum();
+        let batches = self.batches(records);
+        match (own, small) {
+            (true, true) => {
+                // Streams lose nothing, so among few nodes a burst needs no relays.
+                let burst = bytes > self.limits.burst_bytes;
+                let relay = if burst { Relay::Never } else { Relay::New };
+                self.push_batches(&group, network, owner, relay, batches);
+                if !burst {
+                    self.confirm_later(network, now);
+                }
+                return;
+            }
+            (true, false) => {
+                let ring = self.whole_ring(group.clone());
+                self.push_along(&ring, network, owner, &batches);
+            }
+            (false, _) => {
+                let relays = self.peers.pick(group.clone(), RELAYS);
+                self.push_batches(&relays, network, owner, Relay::New, batches);
+            }
         }
+        if !small {
+            self.announce_to_few(group, network, owner);
+        }
+    }
+
+    fn push_batches(
+        &mut self,
+        to: &[NodeId],
+        network: NetworkId,
+        owner: NodeId,
+        relay: Relay,
+        batches: Vec<(Vec<Record>, Carrier)>,
+    ) {
+        for (records, carrier) in batches {
+            let logs = vec![Pushed { owner, records }];
+            self.send(to.to_vec(), Message::Push { network, relay, logs }, carrier);
+        }
+    }
+
+    /// Rule 10: some hear of the head only, and pull what does not arrive.
+    fn announce_to_few(&mut self, group: Vec<NodeId>, network: NetworkId, owner: NodeId) {
         let head = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(owner).head);
-        if !lazy.is_empty() && head > 0 {
+        let few = fanout(group.len());
+        let lazy = self.peers.pick(group, few);
+        if head > 0 {
             let heads = vec![(owner, head)];
             let message = Message::Announce { network, heads, wish: Wish::Difference };
             self.send(lazy, message, Carrier::Datagram);
@@ -102,52 +157,47 @@ impl Sync {
 
     fn flush_facts(&mut self, facts: Vec<WireFact>, source: Source) {
         let group = self.group(ATTACHMENTS, self.node);
-        let small = group.len() <= self.limits.push_to_all;
-        let (eager, _) = self.targets(group, source);
-        if facts.is_empty() || eager.is_empty() {
+        if facts.is_empty() || group.is_empty() {
             return;
         }
+        let small = group.len() <= self.limits.push_to_all;
+        let to = match (source, small) {
+            (Source::Own, true) => group,
+            (Source::Own, false) => {
+                let ring = self.whole_ring(group);
+                return self.push_facts_along(&ring, facts);
+            }
+            (Source::Relayed, _) => self.peers.pick(group, RELAYS),
+        };
         let bytes = facts.iter().map(WireFact::wire_len).sum();
-        let (carrier, piece, relay) = self.carriage(bytes, small);
+        let (carrier, piece) = self.carriage(bytes);
+        let streamed = carrier == Carrier::Stream && small;
+        let relay = if streamed { Relay::Never } else { Relay::New };
         for (facts, carrier) in cut(facts, piece, carrier, WireFact::wire_len) {
-            self.send(eager.clone(), Message::PushFacts { relay, facts }, carrier);
+            self.send(to.clone(), Message::PushFacts { relay, facts }, carrier);
         }
     }
 
-    /// Streams lose nothing, so among few nodes a burst needs no relays.
-    fn carriage(&self, bytes: usize, small: bool) -> (Carrier, usize, Relay) {
+    fn batches(&self, records: Vec<Record>) -> Vec<(Vec<Record>, Carrier)> {
+        let (carrier, piece) = self.carriage(records.iter().map(Record::wire_len).sum());
+        cut(records, piece, carrier, Record::wire_len)
+    }
+
+    /// How so many bytes travel, and in pieces of which size.
+    pub(crate) fn carriage(&self, bytes: usize) -> (Carrier, usize) {
         if bytes <= self.limits.burst_bytes {
-            return (Carrier::Datagram, self.limits.datagram_bytes, Relay::New);
+            (Carrier::Datagram, self.limits.datagram_bytes)
+        } else {
+            (Carrier::Stream, self.limits.stream_bytes)
         }
-        let relay = if small { Relay::Never } else { Relay::New };
-        (Carrier::Stream, self.limits.stream_bytes, relay)
     }
 
     /// Who is to hear of a change: the members that are up and take part, but its owner.
-    fn group(&self, network: NetworkId, owner: NodeId) -> Vec<NodeId> {
+    pub(crate) fn group(&self, network: NetworkId, owner: NodeId) -> Vec<NodeId> {
         let takes_part = |node: &NodeId| {
             *node != owner && (network == ATTACHMENTS || self.takes_part(*node, network))
         };
         self.peers.up().filter(takes_part).collect()
-    }
-
-    /// Rule 10. To whom to push, and to whom to tell the head only.
-    fn targets(&mut self, group: Vec<NodeId>, source: Source) -> (Vec<NodeId>, Vec<NodeId>) {
-        if group.len() <= self.limits.push_to_all {
-            let eager = match source {
-                Source::Own => group,
-                Source::Relayed => self.peers.pick(group, RELAYS),
-            };
-            return (eager, Vec::new());
-        }
-        let few = fanout(group.len());
-        let eager = match source {
-            Source::Own => few,
-            Source::Relayed => RELAYS,
-        };
-        let mut picked = self.peers.pick(group, eager + few);
-        let lazy = picked.split_off(eager.min(picked.len()));
-        (picked, lazy)
     }
 
     pub(crate) fn send(&mut self, to: Vec<NodeId>, message: Message, carrier: Carrier) {

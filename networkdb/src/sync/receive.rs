@@ -71,6 +71,7 @@ impl Sync {
         now: Instant,
     ) {
         let mut changed = Vec::new();
+        self.counters.records_in += records.len() as u64;
         for record in records {
             if !self.is_sane(&record) {
                 continue;
@@ -83,13 +84,22 @@ impl Sync {
                     changed.push(record.at.clone());
                     self.note_attachments(network, effect.as_slice());
                     self.tell(network, effect.as_slice());
-                    if relay == Relay::New {
-                        self.push_record(network, owner, record, now);
+                    if relay != Relay::Never {
+                        self.push_record(network, owner, record.clone(), now);
                     }
                 }
                 Verdict::Stale => self.counters.stale_record += 1,
-                Verdict::Conflict => self.alarm_duplicate(network, owner, record.seq),
-                Verdict::Full(bound) => self.overflow(bound),
+                Verdict::Conflict => {
+                    self.alarm_duplicate(network, owner, record.seq);
+                    continue;
+                }
+                Verdict::Full(bound) => {
+                    self.overflow(bound);
+                    continue;
+                }
+            }
+            if let Some(until) = self.arc_of(relay) {
+                self.pass_record(network, owner, until, record, now);
             }
         }
         self.settle(network, owner, changed, now);
@@ -101,7 +111,7 @@ impl Sync {
             self.persist_attachments(owner, &changed);
         }
         let head = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(owner).head);
-        if self.pulls.get(&(network, owner)).is_some_and(|(_, awaited, _)| head >= *awaited) {
+        if self.pulls.get(&(network, owner)).is_some_and(|awaited| head >= awaited.head) {
             self.pulls.remove(&(network, owner));
         }
         self.yield_superseded(network, changed, now);
@@ -124,6 +134,7 @@ impl Sync {
             }
             Accept::Yes | Accept::No => return,
         }
+        self.counters.records_in += delta.records.len() as u64;
         let shelf = self.shelves.entry(network).or_insert_with(|| Shelf::new(network));
         let applied = shelf.apply(from, delta, &self.limits, now);
         let stamps = delta.records.iter().map(|record| record.stamp);

@@ -108,6 +108,10 @@ pub struct Timing {
     pub soon: Duration,
     /// How long an announced head may take to arrive before it is pulled. Default 15 ms.
     pub pull_after: Duration,
+    /// Between two pulls of what was announced, doubling. Default 150 ms, at first.
+    pub pull_again: Duration,
+    /// How long after a push to all its owner asks who does not hold it. Default 100 ms.
+    pub confirm: Duration,
     /// How long an exchange may take before another peer is asked: less than the pause between
     /// rounds while out of step, so that a lost answer costs one such pause. Default 250 ms.
     pub exchange: Duration,
@@ -124,6 +128,8 @@ impl Default for Timing {
             round: Duration::from_secs(1),
             soon: Duration::from_millis(300),
             pull_after: Duration::from_millis(15),
+            pull_again: Duration::from_millis(150),
+            confirm: Duration::from_millis(100),
             exchange: Duration::from_millis(250),
             hide_after: Duration::from_secs(5),
             keep_tombstones: Duration::from_secs(600),

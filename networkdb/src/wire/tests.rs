@@ -198,6 +198,9 @@ fn samples() -> Vec<Message> {
     all.extend(claims_messages().into_iter().map(Message::Claims));
     all.push(Message::App { channel: 1, bytes: vec![4, 5, 6] });
     all.extend(rotation_messages());
+    let relay = Relay::Arc { until: OTHER };
+    let arc = sync::Message::PushFacts { relay, facts: vec![fact()] };
+    all.push(Message::Sync(arc));
     all
 }
 

@@ -18,8 +18,28 @@ pub struct Network {
     pub delay: Duration,
     /// And at most this much more, each packet for itself: so packets overtake each other.
     pub jitter: Duration,
+    /// What distance adds to the delay between two hosts.
+    pub wide_area: Option<WideArea>,
+    /// Bytes per second that leave a host, headers included; none: as many as it likes.
+    pub rate: Option<u64>,
     /// Directed pairs of hosts that packets do not pass between.
     cuts: BTreeSet<(usize, usize)>,
+    /// Those that the last heal mended.
+    mended: BTreeSet<(usize, usize)>,
+}
+
+/// Regions, and the round trips between them. Host n is in region n modulo their number.
+#[derive(Debug, Clone)]
+pub struct WideArea {
+    /// Milliseconds there and back, by region and region.
+    pub round_trips_ms: Vec<Vec<u32>>,
+}
+
+impl WideArea {
+    fn one_way(&self, from: usize, to: usize) -> Duration {
+        let regions = self.round_trips_ms.len();
+        Duration::from_micros(u64::from(self.round_trips_ms[from % regions][to % regions]) * 500)
+    }
 }
 
 impl Default for Network {
@@ -29,7 +49,10 @@ impl Default for Network {
             duplicate: 0.0,
             delay: Duration::from_micros(200),
             jitter: Duration::from_micros(100),
+            wide_area: None,
+            rate: None,
             cuts: BTreeSet::new(),
+            mended: BTreeSet::new(),
         }
     }
 }
@@ -52,12 +75,28 @@ impl Network {
 
     /// Mends all cuts.
     pub fn heal(&mut self) {
-        self.cuts.clear();
+        self.mended = std::mem::take(&mut self.cuts);
+    }
+
+    /// Tells whether packets pass again between two hosts since the last heal.
+    pub(crate) fn is_mended(&self, from: usize, to: usize) -> bool {
+        self.mended.contains(&(from, to))
     }
 
     /// Tells whether packets pass.
     pub fn passes(&self, from: usize, to: usize) -> bool {
         !self.cuts.contains(&(from, to))
+    }
+
+    /// What the distance between two hosts takes, one way.
+    pub(crate) fn distance(&self, from: usize, to: usize) -> Duration {
+        self.wide_area.as_ref().map(|area| area.one_way(from, to)).unwrap_or_default()
+    }
+
+    /// How long so many bytes occupy a host's way out.
+    pub(crate) fn transmission(&self, bytes: usize) -> Duration {
+        let nanos = |rate: u64| (bytes as u64).saturating_mul(1_000_000_000) / rate.max(1);
+        Duration::from_nanos(self.rate.map_or(0, nanos))
     }
 
     pub(crate) fn latency(&self, rng: &mut ChaCha8Rng) -> Duration {

@@ -6,12 +6,19 @@ use std::time::{Duration, Instant};
 use weft_api::Write;
 use weft_networkdb::{Key, KeyRing, Output, StreamId, StreamInput};
 
+use super::host::{StallKind, index_of};
 use super::{Cluster, Commit, Event};
 
 /// What an unanswered connection attempt takes.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// What an unacknowledged stream takes to break.
 const BREAK_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of datagrams that a socket holds for a stalled process: Linux's `rmem_default`.
+const SOCKET_BYTES: usize = 212_992;
+/// Ethernet, IPv4 and UDP around a datagram.
+const DATAGRAM_HEADERS: usize = 14 + 20 + 8;
+/// Noise, Ethernet, IPv4 and TCP around a frame, each 1,448 bytes of it.
+const SEGMENT: (usize, usize) = (1_448, 16 + 14 + 20 + 32);
 
 impl Cluster {
     pub(super) fn schedule(&mut self, at: Instant, event: Event) {
@@ -27,14 +34,19 @@ impl Cluster {
         }
         let ((at, _), event) = entry.remove_entry();
         self.now = at;
+        let Some(event) = self.unless_stalled(event) else { return true };
         match event {
             Event::Datagram { to, from, bytes } => {
+                self.note_contact(from, to);
                 if let Some(db) = self.hosts[to].db.as_mut() {
                     db.handle_datagram(from, &bytes, at);
                     self.drain(to);
                 }
             }
             Event::Stream { to, life, input } => {
+                if let StreamInput::Accepted { from, .. } = &input {
+                    self.note_contact(*from, to);
+                }
                 let host = &mut self.hosts[to];
                 if let Some(db) = host.db.as_mut().filter(|_| host.life == life) {
                     db.handle_stream(input, at);
@@ -55,6 +67,54 @@ impl Cluster {
             }
         }
         true
+    }
+
+    fn note_contact(&mut self, from: SocketAddr, to: usize) {
+        let mended = || index_of(from).is_some_and(|from| self.network.is_mended(from, to));
+        if self.contact.is_none() && mended() {
+            self.contact = Some(self.now);
+        }
+    }
+
+    /// Gives the event back, unless its host is stalled: then it comes when the stall is over, in
+    /// the order in which it would have come without.
+    fn unless_stalled(&mut self, event: Event) -> Option<Event> {
+        let to = match &event {
+            Event::Datagram { to, .. } | Event::Stream { to, .. } => *to,
+            Event::Wake { host } => *host,
+        };
+        let host = &mut self.hosts[to];
+        let Some(stall) = host.stall else { return Some(event) };
+        if stall.until <= self.now {
+            host.stall = None;
+            host.waiting_bytes = 0;
+            return Some(event);
+        }
+        match &event {
+            Event::Datagram { bytes, .. } => {
+                if host.waiting_bytes + bytes.len() > SOCKET_BYTES {
+                    return None;
+                }
+                host.waiting_bytes += bytes.len();
+            }
+            Event::Stream { .. } => {}
+            Event::Wake { .. } => match stall.kind {
+                StallKind::Links => return Some(event),
+                StallKind::Process if host.wake == Some(self.now) => host.wake = Some(stall.until),
+                StallKind::Process => return None,
+            },
+        }
+        self.schedule(stall.until, event);
+        None
+    }
+
+    /// Says how long until a host's way out has sent so many bytes more.
+    fn transmit(&mut self, host: usize, bytes: usize) -> Duration {
+        let takes = self.network.transmission(bytes);
+        let free = [self.hosts[host].free_at, self.hosts[host].stall.map(|stall| stall.until)];
+        let begin = free.into_iter().flatten().fold(self.now, Instant::max);
+        self.hosts[host].free_at = Some(begin + takes);
+        begin + takes - self.now
     }
 
     /// Takes all outputs, commits the writes among them, then carries out the rest.
@@ -133,7 +193,7 @@ impl Cluster {
     }
 
     fn host_at(&self, addr: SocketAddr) -> Option<usize> {
-        self.hosts.iter().position(|host| host.addr == addr)
+        index_of(addr).filter(|index| *index < self.hosts.len())
     }
 
     fn send_datagram(&mut self, host: usize, to: SocketAddr, bytes: Vec<u8>) {
@@ -142,13 +202,15 @@ impl Cluster {
         if let Some(trace) = &mut self.hosts[host].trace {
             trace.push((to, bytes.clone()));
         }
+        let sent = self.transmit(host, bytes.len() + DATAGRAM_HEADERS);
         if !self.network.passes(host, to) {
             return;
         }
         let from = self.hosts[host].addr;
+        let way = sent + self.network.distance(host, to);
         for delay in self.network.copies(&mut self.rng) {
             let bytes = bytes.clone();
-            self.schedule(self.now + delay, Event::Datagram { to, from, bytes });
+            self.schedule(self.now + way + delay, Event::Datagram { to, from, bytes });
         }
     }
 
@@ -165,7 +227,8 @@ impl Cluster {
         let Some(peer) = peer else {
             return self.tell(host, CONNECT_PATIENCE, failed("timed out"));
         };
-        let latency = self.network.stream_latency(&mut self.rng);
+        let distance = self.network.distance(host, peer);
+        let latency = distance + self.network.stream_latency(&mut self.rng);
         if self.hosts[peer].db.is_none() {
             return self.tell(host, latency, failed("connection refused"));
         }
@@ -178,8 +241,9 @@ impl Cluster {
         self.connections.connect((host, stream), (peer, accepted), self.now + latency);
         self.connections.made_with((host, stream), (peer, accepted), key);
         let from = self.hosts[host].addr;
-        self.tell(peer, latency, StreamInput::Accepted { stream: accepted, from });
-        self.tell(host, latency * 2, StreamInput::Connected { stream });
+        // TCP's handshake takes one round trip, Noise's another; the acceptor is through first.
+        self.tell(peer, latency * 3, StreamInput::Accepted { stream: accepted, from });
+        self.tell(host, latency * 4, StreamInput::Connected { stream });
     }
 
     /// The first of the caller's keys that the one who is called accepts.
@@ -203,9 +267,12 @@ impl Cluster {
 
     fn send_frame(&mut self, host: usize, stream: StreamId, bytes: Vec<u8>) {
         assert!(bytes.len() <= self.limits.frame_bytes, "a frame above the bound");
-        let latency = self.network.stream_latency(&mut self.rng);
+        let segments = bytes.len().div_ceil(SEGMENT.0);
+        let sent = self.transmit(host, bytes.len() + segments * SEGMENT.1);
+        let latency = sent + self.network.stream_latency(&mut self.rng);
         let now = self.now;
         let Some(peer) = self.connections.peer((host, stream)) else { return };
+        let latency = latency + self.network.distance(host, peer.host);
         if !self.network.passes(host, peer.host) || !self.network.passes(peer.host, host) {
             let peer = *peer;
             let _ = self.connections.close((host, stream));

@@ -137,7 +137,7 @@ fn rule_1_a_write_is_durable_before_it_is_sent() {
     let mut cluster = Cluster::attached(2);
     let sync = &mut cluster.nodes[0].sync;
     sync.create_entry(NET, TABLE, "k", vec![], cluster.now).unwrap();
-    sync.flush();
+    sync.flush(cluster.now);
     let order: Vec<_> = std::iter::from_fn(|| sync.poll_output())
         .filter(|output| !matches!(output, Output::Table(_)))
         .map(|output| (matches!(output, Output::Persist(_)), matches!(output, Output::Send { .. })))

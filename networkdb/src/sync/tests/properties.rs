@@ -264,7 +264,7 @@ proptest! {
         cluster.loss = 0;
         cluster.lose_flying();
         for index in 0..2 {
-            cluster.nodes[index].sync.flush();
+            cluster.nodes[index].sync.flush(cluster.now);
             cluster.tick(index);
         }
         cluster.lose_flying();
