@@ -71,6 +71,8 @@ pub(crate) struct Membership {
     /// The incarnation of ours that was last seen suspected.
     suspected: Option<(u32, u16)>,
     buddy_at: Option<Instant>,
+    /// Members reminded so far that others suspect them.
+    reminded: usize,
     outbox: Outbox,
     outputs: VecDeque<Output>,
 }
@@ -111,6 +113,7 @@ impl Membership {
             doubts: Doubts::default(),
             suspected: None,
             buddy_at: None,
+            reminded: 0,
             outbox: Outbox::default(),
             outputs: VecDeque::new(),
         }
@@ -262,6 +265,7 @@ impl Membership {
             self.after(now);
             if probe {
                 self.refresh();
+                self.remind_suspect();
             }
         }
         if late {
@@ -394,6 +398,25 @@ impl Membership {
             .collect();
         self.buddy_at = (!suspects.is_empty()).then(|| now + BUDDY_PERIOD);
         for record in suspects {
+            let to = record.identity.node;
+            let message = JoinMessage::Members(vec![record]);
+            self.outputs.push_back(Output::Tell { to, message });
+        }
+    }
+
+    /// Tells one whom only others suspect, each in its turn: whoever did may be gone for good, and
+    /// then nobody else would tell it or end the suspicion.
+    fn remind_suspect(&mut self) {
+        let waiting: Vec<&Identity> = self.timers.suspects().collect();
+        let suspects: Vec<Record> = self
+            .foca
+            .iter_members()
+            .filter(|m| m.state() == foca::State::Suspect && !waiting.contains(&m.id()))
+            .map(Record::from)
+            .collect();
+        let turn = self.reminded.checked_rem(suspects.len());
+        if let Some(record) = turn.and_then(|turn| suspects.into_iter().nth(turn)) {
+            self.reminded = self.reminded.wrapping_add(1);
             let to = record.identity.node;
             let message = JoinMessage::Members(vec![record]);
             self.outputs.push_back(Output::Tell { to, message });

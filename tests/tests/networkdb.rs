@@ -171,6 +171,26 @@ fn all_members_restarted_at_once_find_each_other() {
 }
 
 #[test]
+fn a_suspicion_ends_although_whoever_had_it_left() {
+    for seed in 0..12 {
+        let mut cluster = Cluster::formed(seed, 3);
+        cluster.network.split(&[2], &[0, 1]);
+        cluster.until(seconds(10), "somebody suspects it", |c| {
+            (0..2).any(|host| state(c, host, 2) == MemberState::Suspect)
+        });
+        // Long enough for the other to hear of it, and not for the suspicion to end.
+        cluster.run(Duration::from_millis(1500));
+        cluster.act(1, |db, now| db.leave(now));
+        cluster.run(Duration::from_millis(500));
+        cluster.crash(1);
+        cluster.network.heal();
+        cluster.until(seconds(20), "it is alive for the one that is left", |c| {
+            state(c, 0, 2) == MemberState::Alive && state(c, 2, 0) == MemberState::Alive
+        });
+    }
+}
+
+#[test]
 fn a_member_that_left_stays_out() {
     let mut cluster = Cluster::formed(11, 4);
     cluster.act(3, |db, now| db.leave(now));

@@ -299,6 +299,8 @@ impl Nodes {
                 self.leave_sandbox(host, endpoint);
             }
             self.program(host);
+            // The agent runs on: its next look at the kernel removes what an earlier start left.
+            self.reconcile(host);
         }
         let removals: Vec<_> = self.hosts[host].disk.records();
         for (space, key, _) in removals {
