@@ -63,7 +63,7 @@ fn no_command_takes_a_token_in_its_arguments() {
 fn every_reader_has_json_and_every_client_a_socket() {
     let local = ["weft", "weft agent", "weft completions", "weft lab up", "weft lab down"];
     let writers = ["leave", "rm", "detach", "create", "update", "delete", "pod del"];
-    let without_agent = ["weft lab", "weft pod", "weft cni"];
+    let without_agent = ["weft lab", "weft pod"];
     walk(&command(), "weft", &mut |command, path| {
         if local.contains(&path) || command.has_subcommands() {
             return;
