@@ -141,10 +141,12 @@ fn each_shell_gets_a_script_that_knows_the_commands() {
 fn the_unit_keeps_mounts_shared_and_the_data_path_alive() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/weft.service");
     let unit = std::fs::read_to_string(path).unwrap();
-    for line in
-        ["Type=notify", "KillMode=process", "RuntimeDirectoryPreserve=yes", "Before=docker.service"]
-    {
+    for line in ["Type=notify", "KillMode=process", "RuntimeDirectoryPreserve=yes"] {
         assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    let before = unit.lines().find_map(|line| line.strip_prefix("Before=")).unwrap_or_default();
+    for runtime in ["docker.service", "containerd.service", "crio.service", "nomad.service"] {
+        assert!(before.split(' ').any(|found| found == runtime), "{runtime}");
     }
     // Each of these gives the service a mount namespace of its own (systemd.exec(5)).
     for key in [
