@@ -247,6 +247,13 @@ impl Node {
         self.with_db(now, |db| db.forget(victims, reach, now))
     }
 
+    /// Begins to leave the cluster: nobody is let in any more, and all ranges are handed over.
+    /// [`Output::HandedOver`] says when [`NetworkDb::leave`] may follow.
+    pub fn leave(&mut self, now: Instant) {
+        self.db.shut();
+        self.with_ipam(now, |ipam| ipam.leave(now));
+    }
+
     /// Takes a datagram.
     pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
         self.db.handle_datagram(from, bytes, now);

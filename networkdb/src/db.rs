@@ -55,6 +55,8 @@ pub struct NetworkDb {
     in_use: BTreeSet<NetworkId>,
     join: Joining,
     leave: Leave,
+    /// No new node is let in.
+    shut: bool,
     ready: Readiness,
     rolled_back: bool,
     rng: ChaCha8Rng,
@@ -171,6 +173,7 @@ impl NetworkDb {
             in_use: BTreeSet::new(),
             join: Joining::Idle,
             leave: Leave::None,
+            shut: false,
             ready: Readiness::Unknown(now),
             rolled_back: false,
             rng: ChaCha8Rng::from_seed(own_seed),

@@ -16,7 +16,7 @@ pub(crate) mod roster;
 mod swim;
 pub(crate) mod timers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use foca::{Foca, NoCustomBroadcast, OwnedNotification, Timer};
@@ -135,6 +135,35 @@ impl Membership {
             .filter(|member| !self.roster.is_gone(member.id().node))
             .map(Record::from)
             .collect()
+    }
+
+    /// Members known from disk, or from somebody's disk, that were not heard since the start: the
+    /// member list does not have them.
+    pub(crate) fn silent(&self) -> Vec<Identity> {
+        let heard: BTreeSet<NodeId> =
+            self.foca.iter_membership_state().map(|member| member.id().node).collect();
+        let is_silent =
+            |member: &&Member| member.state == MemberState::Failed && !heard.contains(&member.id);
+        let identity = |member: &Member| {
+            let Member { id, boot, name, addr, .. } = member.clone();
+            Identity { node: id, boot, renewal: 0, addr, name }
+        };
+        self.roster.iter().filter(is_silent).map(identity).collect()
+    }
+
+    /// Looks for members that somebody else knows and does not hear.
+    pub(crate) fn look_for(&mut self, silent: Vec<Identity>) {
+        for identity in silent {
+            if self.roster.get(identity.node).is_some() {
+                continue;
+            }
+            if self.roster.len() >= self.members_max {
+                return self.outputs.push_back(Output::Overflow(Bound::Members));
+            }
+            if let Some(change) = self.roster.adopt(identity) {
+                self.changed(change);
+            }
+        }
     }
 
     /// What is known of one member.

@@ -203,7 +203,7 @@ impl Core {
             drop(answer.send(Err(MembershipError::Busy)));
         } else if let Some(node) = &mut self.node {
             self.leaving = Some(answer);
-            node.with_ipam(now, |ipam| ipam.leave(now));
+            node.leave(now);
         } else {
             drop(answer.send(Err(MembershipError::NoCluster)));
         }

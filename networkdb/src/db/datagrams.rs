@@ -179,6 +179,7 @@ impl NetworkDb {
             }
             JoinMessage::Leaving => self.on_leaving(from, now),
             JoinMessage::LeaveNoted => self.on_leave_noted(from, now),
+            JoinMessage::Silent(members) => self.membership.look_for(members),
             // They belong to the beginning of a stream.
             JoinMessage::Hello { .. } | JoinMessage::Welcome { .. } | JoinMessage::Refused(_) => {
                 self.counters.undecodable += 1;

@@ -41,6 +41,12 @@ impl Leave {
 }
 
 impl NetworkDb {
+    /// Lets no new node in from now on, because this one is about to leave: to be called before
+    /// ranges are handed over.
+    pub fn shut(&mut self) {
+        self.shut = true;
+    }
+
     /// Leaves the cluster for good: this NodeId never returns. Ends with
     /// [`Output::LeftCluster`], when every live member has confirmed or after
     /// [`Timing::leave_patience`](crate::Timing::leave_patience). Ranges are handed over before,

@@ -112,7 +112,7 @@ impl NetworkDb {
         match (phase, message) {
             (Phase::Awaiting, Message::Join(JoinMessage::Hello { cluster, identity, members })) => {
                 let verdict = if cluster == self.config.cluster {
-                    self.judge(&identity)
+                    self.judge(&identity, &members)
                 } else {
                     self.counters.foreign_cluster += 1;
                     Err(JoinRefusal::ForeignCluster)
@@ -146,7 +146,7 @@ impl NetworkDb {
     }
 
     /// Decides whether whoever says hello may be a member.
-    fn judge(&mut self, identity: &Identity) -> Result<(), JoinRefusal> {
+    fn judge(&mut self, identity: &Identity, members: &[Record]) -> Result<(), JoinRefusal> {
         let node = identity.node;
         if node == self.config.node {
             let own = self.config.boot;
@@ -159,6 +159,10 @@ impl NetworkDb {
             return Err(JoinRefusal::Unreachable("the seed is this node itself".to_owned()));
         }
         let Some(member) = self.membership.roster().get(node) else {
+            let knows_us = members.iter().any(|record| record.identity.node == self.config.node);
+            if let Some(reason) = self.is_shut().filter(|_| !knows_us) {
+                return Err(JoinRefusal::Unreachable(reason.to_owned()));
+            }
             let known = self.membership.roster().len();
             if known >= self.config.limits.members {
                 return Err(JoinRefusal::Full(known as u64));
@@ -175,6 +179,16 @@ impl NetworkDb {
             return Err(JoinRefusal::RolledBack(known));
         }
         Ok(())
+    }
+
+    /// Why no new node is let in. Whoever lets one in must be a member, and stay one until the
+    /// others know of it: else the new node is alone for ever.
+    fn is_shut(&self) -> Option<&'static str> {
+        if self.join != Joining::Idle {
+            return Some("the seed is itself about to join");
+        }
+        let leaves = self.shut || self.leave != Leave::None;
+        leaves.then_some("the seed is about to leave the cluster")
     }
 
     fn welcome(
@@ -195,6 +209,7 @@ impl NetworkDb {
         };
         self.put_frame(stream, &Message::Join(welcome));
         self.stream_is_up(stream, node, now);
+        self.tell_silent(node, now);
         self.settle(now);
         for message in self.claims.pending_for_joiner() {
             self.post(node, &Message::Claims(message), Carrier::Stream, now);
@@ -212,18 +227,14 @@ impl NetworkDb {
         let node = identity.node;
         let told = self.membership.identity().clone();
         let was_lost = self.greeter.failed_before(Target::Node(node));
-        self.greeter.drop_target(target);
+        match target {
+            // Another node lives there now; the one we looked for is lost, for the time being.
+            Target::Node(wanted) if wanted != node => self.on_unreachable(target, now),
+            Target::Node(_) | Target::Seed(_) => self.greeter.drop_target(target),
+        }
         self.greeter.drop_target(Target::Node(node));
         if was_lost {
             self.greeter.hurry(now);
-        }
-        if let Target::Node(wanted) = target
-            && wanted != node
-        {
-            // Another node lives there now; the one we looked for is lost, for the time being.
-            self.greeter.want(target, now);
-            let _ = self.greeter.due(now);
-            self.on_unreachable(target, now);
         }
         members.push(Record { identity, incarnation: 0, standing: Standing::Alive });
         self.membership.handle_records(node, members, now);
@@ -234,6 +245,7 @@ impl NetworkDb {
         }
         self.tell_ring(stream);
         self.stream_is_up(stream, node, now);
+        self.tell_silent(node, now);
         if self.join != Joining::Idle {
             self.join = Joining::Idle;
             self.outputs.push_back(Output::Joined);
@@ -322,6 +334,17 @@ impl NetworkDb {
             }
         } else if self.join == Joining::Idle {
             self.greeter.drop_target(target);
+        }
+    }
+
+    /// A joiner must not depend on the one that let it in: that one may know all the others from
+    /// its disk alone, and be gone before it hears them.
+    fn tell_silent(&mut self, node: NodeId, now: Instant) {
+        let mut silent = self.membership.silent();
+        silent.retain(|identity| identity.node != node);
+        if !silent.is_empty() {
+            let message = Message::Join(JoinMessage::Silent(silent));
+            self.post(node, &message, Carrier::Stream, now);
         }
     }
 

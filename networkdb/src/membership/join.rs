@@ -35,4 +35,7 @@ pub(crate) enum JoinMessage {
     Leaving,
     /// The receiver's leave is durable at the sender.
     LeaveNoted,
+    /// Members that the sender knows from its disk alone: they do not answer it, and are in no
+    /// member list. Whoever does not know them looks for them, too.
+    Silent(Vec<Identity>),
 }

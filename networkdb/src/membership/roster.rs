@@ -189,6 +189,16 @@ impl Roster {
         changes
     }
 
+    /// Takes note of a member that somebody else knows and does not hear.
+    pub(crate) fn adopt(&mut self, silent: Identity) -> Option<Change> {
+        let Identity { node: id, boot, addr, name, .. } = silent;
+        if self.members.contains_key(&id) {
+            return None;
+        }
+        self.members.insert(id, Member { id, boot, name, addr, state: MemberState::Failed });
+        Some(Change::Failed(id))
+    }
+
     /// The member is gone for good; one never heard of is taken note of, so that it stays out.
     pub(crate) fn set_gone(&mut self, node: NodeId, gone: Gone) -> Vec<Change> {
         self.unheard.remove(&node);

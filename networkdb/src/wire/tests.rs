@@ -201,6 +201,7 @@ fn samples() -> Vec<Message> {
     let relay = Relay::Arc { until: OTHER };
     let arc = sync::Message::PushFacts { relay, facts: vec![fact()] };
     all.push(Message::Sync(arc));
+    all.push(Message::Join(JoinMessage::Silent(vec![identity("10.0.0.3:7950")])));
     all
 }
 
