@@ -74,6 +74,6 @@ pub use allocation::join_allocations;
 pub use error::{Error, RestoreError, Shortage};
 pub use machine::{Config, Counters, Holding, Ipam, Local};
 pub use output::{Alarm, FactKind, Output, Reason};
-pub use ranges::{JoinError, join_ranges};
+pub use ranges::{JoinError, Span, join_ranges, read_ranges};
 pub use request::{Block, BlockWant, Fate, Granted, Purpose, Request, Ticket, Want};
 pub use space::{BlockPool, ClusterPools, Space};

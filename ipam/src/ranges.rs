@@ -41,12 +41,12 @@ pub(crate) enum Ranges {
 /// On the wire each owner stands once, and an interval is its distance from the one before.
 #[derive(Serialize, Deserialize)]
 enum Wire {
-    Marked { owners: Vec<NodeId>, spans: Vec<Span> },
+    Marked { owners: Vec<NodeId>, spans: Vec<WireSpan> },
     Dropped,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Span {
+struct WireSpan {
     gap: u128,
     more: u128,
     version: u64,
@@ -89,7 +89,7 @@ pub(crate) fn encode_marks(marks: &IntervalMap<Mark>) -> Vec<u8> {
     let spans = marks.iter().map(|(low, high, mark)| {
         let index = owners.binary_search(&mark.owner).expect("each owner was listed");
         let owner = u32::try_from(index).expect("fewer owners than intervals");
-        let span = Span { gap: low - next, more: high - low, version: mark.version, owner };
+        let span = WireSpan { gap: low - next, more: high - low, version: mark.version, owner };
         // Past the greatest integer nothing follows.
         next = high.saturating_add(1);
         span
@@ -140,6 +140,36 @@ pub fn join_ranges(current: Option<&[u8]>, incoming: &[u8]) -> Result<Option<Vec
             Ok((!changes.is_empty()).then(|| encode_marks(&marks)))
         }
     }
+}
+
+/// One interval of a space, and who owns it, as a fact of kind 5 tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its first integer.
+    pub first: u128,
+    /// Its last one.
+    pub last: u128,
+    /// How often its owner changed.
+    pub version: u64,
+    /// Who owns it.
+    pub owner: NodeId,
+}
+
+/// Reads who owns what of a space, in ascending order; `None` where the space is dropped because
+/// its network is deleted. For onlookers: nodes read what they own by [`crate::Ipam::holdings`].
+///
+/// # Errors
+/// When the bytes are no fact of this kind.
+pub fn read_ranges(bytes: &[u8]) -> Result<Option<Vec<Span>>, JoinError> {
+    let marks = match Ranges::decode(bytes)? {
+        Ranges::Dropped => return Ok(None),
+        Ranges::Marked(marks) => marks,
+    };
+    let span = |(first, last, mark): (u128, u128, &Mark)| {
+        let Mark { version, owner } = *mark;
+        Span { first, last, version, owner }
+    };
+    Ok(Some(marks.iter().map(span).collect()))
 }
 
 #[cfg(test)]

@@ -106,3 +106,16 @@ fn golden_bytes_of_ranges() {
     assert_eq!(encode_marks(&marks), bytes);
     assert_eq!(Ranges::Dropped.encode(), [1]);
 }
+
+#[test]
+fn an_onlooker_reads_who_owns_what() {
+    let mut marks = IntervalMap::default();
+    marks.set(0, 3, Mark { version: 1, owner: node(1) });
+    marks.set(4, 9, Mark { version: 2, owner: node(2) });
+    let spans = read_ranges(&encode_marks(&marks)).unwrap().unwrap();
+    let one = Span { first: 0, last: 3, version: 1, owner: node(1) };
+    let other = Span { first: 4, last: 9, version: 2, owner: node(2) };
+    assert_eq!(spans, [one, other]);
+    assert_eq!(read_ranges(&Ranges::Dropped.encode()), Ok(None));
+    assert!(read_ranges(&[7]).is_err());
+}

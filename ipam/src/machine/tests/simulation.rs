@@ -64,8 +64,29 @@ fn request(space: Space, want: Want, e: u64) -> Request {
     Request { space, want, within: None, purpose: Purpose::Endpoint(endpoint(e)) }
 }
 
-/// One life of a cluster; returns a digest of what happened.
-fn live(seed: u64, pool: &str) -> Vec<Vec<u8>> {
+/// The longest that a question and its answer are on the way here.
+const ROUND_TRIP: Duration = Duration::from_micros(2 * 3200);
+
+/// What filling pools took.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Filled {
+    /// Addresses that could be handed out, and those that were.
+    usable: u64,
+    bound: u64,
+    /// Requests that a node answered from what it owns, after a round trip, after two, after more.
+    trips: [u64; 4],
+}
+
+impl Filled {
+    fn add(&mut self, other: Self) {
+        self.usable += other.usable;
+        self.bound += other.bound;
+        self.trips.iter_mut().zip(other.trips).for_each(|(sum, n)| *sum += n);
+    }
+}
+
+/// One life of a cluster; returns a digest of what happened, and what its pool was good for.
+fn live(seed: u64, pool: &str) -> (Vec<Vec<u8>>, Filled) {
     let mut cluster = Cluster::new(4, seed);
     let network = definition(1, 0, pool);
     let space = cluster.define(&network);
@@ -80,9 +101,10 @@ fn live(seed: u64, pool: &str) -> Vec<Vec<u8>> {
     }
     calm(&mut cluster, &mut users, space);
     cluster.assert_partition(space);
-    fill(&mut cluster, &mut users, space);
+    let filled = fill(&mut cluster, &mut users, space);
     cluster.assert_partition(space);
-    cluster.nodes.iter().flat_map(|node| node.disk.records.values().cloned()).collect()
+    let records = cluster.nodes.iter().flat_map(|node| node.disk.records.values().cloned());
+    (records.collect(), filled)
 }
 
 fn disturb(cluster: &mut Cluster, users: &mut Users, space: Space) {
@@ -137,27 +159,44 @@ fn calm(cluster: &mut Cluster, users: &mut Users, space: Space) {
 }
 
 /// While an address is free anywhere, every node gets one; then none does.
-fn fill(cluster: &mut Cluster, users: &mut Users, space: Space) {
+fn fill(cluster: &mut Cluster, users: &mut Users, space: Space) -> Filled {
+    let mut filled = Filled::default();
     let (low, high) = space.usable();
     let usable = usize::try_from(high - low + 1).unwrap();
     while cluster.bound(space) < usable {
         users.endpoints += 1;
         let node = usize::try_from(cluster.random(4)).unwrap();
+        let before = cluster.now;
         cluster.any(node, space, users.endpoints).unwrap();
+        let trips = (cluster.now - before).div_duration_f64(ROUND_TRIP).ceil();
+        filled.trips[(trips as usize).min(3)] += 1;
     }
+    (filled.usable, filled.bound) = (usable as u64, cluster.bound(space) as u64);
     for node in 0..4 {
         let refused = cluster.any(node, space, users.endpoints + 1 + node as u64);
         assert!(matches!(refused, Err(Error::NoAvailableIps(_))), "{refused:?}");
     }
+    filled
 }
+
+/// Schedules of every run of the tests; the environment may ask for more.
+const SCHEDULES: u64 = 150;
 
 #[test]
 fn no_schedule_binds_twice_loses_space_or_starves() {
-    for seed in 0..150 {
+    let asked = std::env::var("WEFT_IPAM_SCHEDULES").ok();
+    let schedules = asked.map_or(SCHEDULES, |n| n.parse().expect("a number of schedules"));
+    let mut filled = Filled::default();
+    for seed in 0..schedules {
         let pool = ["10.0.0.0/26", "10.0.0.0/28", "fd00::/121"][seed as usize % 3];
-        println(seed, pool);
-        live(seed, pool);
+        println(&format!("seed {seed}, pool {pool}"));
+        filled.add(live(seed, pool).1);
     }
+    println(&format!("{schedules} schedules held: {filled:?}"));
+    assert_eq!(filled.bound, filled.usable, "a pool is usable to its last address");
+    let [_, one, two, more] = filled.trips;
+    assert!(one + two > 0, "something is donated");
+    assert!(more * 100 <= one + two, "{more} of {} took more than two trips", one + two + more);
 }
 
 #[test]
@@ -168,6 +207,6 @@ fn one_seed_has_one_outcome() {
 
 /// Captured, and shown when the seed fails: run it alone to replay.
 #[expect(clippy::print_stdout, reason = "a failing seed must be named")]
-fn println(seed: u64, pool: &str) {
-    println!("seed {seed}, pool {pool}");
+fn println(line: &str) {
+    println!("{line}");
 }
