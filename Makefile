@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 
-.PHONY: help setup demo test bench ci lint image plugin compose
+.PHONY: help setup demo test bench ci lint image plugin compose sim ipam
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -37,6 +37,14 @@ test: setup ## everything CI runs: lint, all tests, the demo
 
 lint: ## format, clippy, docs, purity
 	@scripts/lint
+
+SEEDS ?= 0..10000
+sim: ## sweep the simulator of the whole cluster: SEEDS=0..10000, ARGS=--json (docs/TESTING.md)
+	@$(CARGO) run --release --locked --quiet -p weft-tests --bin sim -- --seeds $(SEEDS) $(ARGS)
+
+SCHEDULES ?= 100000
+ipam: ## sweep the schedules of address allocation: SCHEDULES=100000 (docs/TESTING.md)
+	@WEFT_IPAM_SCHEDULES=$(SCHEDULES) $(CARGO) test --release --locked -p weft-ipam --lib -- --nocapture no_schedule_binds_twice | tail -4
 
 bench: setup ## measure, and print ratios
 	@scripts/bench

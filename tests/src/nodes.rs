@@ -7,16 +7,29 @@
 
 mod action;
 mod check;
+mod claim;
+mod clock;
 mod crash;
 mod data_path;
+mod diagram;
+mod disk;
+mod fault;
+mod frames;
 mod host;
+mod invariant;
 mod job;
 mod ledger;
+mod mend;
+mod model;
+mod mutation;
 pub mod schedule;
 mod step;
+pub mod sweep;
+mod tally;
 mod trace;
+mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -30,10 +43,15 @@ use crate::cluster::Network;
 use crate::cluster::network::Connections;
 
 pub use crash::Crash;
-pub use ledger::Tally;
+pub use invariant::{Failure, Invariant, Violation};
+pub use mutation::Mutation;
+pub use tally::Tally;
 
+use diagram::{Diagram, Kind};
 use host::{Host, Process};
+use invariant::Check;
 use ledger::Ledger;
+use mutation::Planted;
 use trace::Trace;
 
 /// Lines of history that a failure prints.
@@ -47,6 +65,7 @@ enum Event {
     Wake { host: usize },
     Reconcile { host: usize, life: u64 },
     TablesSettled { host: usize, life: u64 },
+    Flap { host: usize, left: u32 },
 }
 
 /// Hosts, the network between them, and the time.
@@ -65,10 +84,16 @@ pub struct Nodes {
     ledger: Ledger,
     trace: Trace,
     history: VecDeque<String>,
-    /// The network was split at some time.
-    was_split: bool,
-    /// Whoever left could hand everything over.
-    left_orderly: bool,
+    diagram: Diagram,
+    planted: Planted,
+    /// Hosts that flap and are off the network.
+    off: BTreeSet<usize>,
+    /// Groups that the network is split into.
+    sides: Vec<Vec<usize>>,
+    /// The most that a clock is wrong, in parts in a million.
+    drift_ppm: u32,
+    /// Whether a failure is told by whoever caught it.
+    is_watched: bool,
 }
 
 impl Nodes {
@@ -92,8 +117,12 @@ impl Nodes {
             ledger: Ledger::default(),
             trace: Trace::default(),
             history: VecDeque::new(),
-            was_split: false,
-            left_orderly: true,
+            diagram: Diagram::default(),
+            planted: Planted::default(),
+            off: BTreeSet::new(),
+            sides: Vec::new(),
+            drift_ppm: 0,
+            is_watched: false,
         }
     }
 
@@ -139,6 +168,11 @@ impl Nodes {
         self.hosts[host].process.is_none() && self.hosts[host].is_joined()
     }
 
+    /// Plants a bug.
+    pub fn plant(&mut self, mutation: Mutation) {
+        self.planted.mutation = Some(mutation);
+    }
+
     /// Returns how many members a host holds for failed.
     pub fn failed_in(&self, host: usize) -> usize {
         let members = self.node(host).db().members();
@@ -153,26 +187,6 @@ impl Nodes {
     /// Returns a digest of every byte that was put out so far, and when.
     pub fn trace(&self) -> u64 {
         self.trace.digest()
-    }
-
-    /// Splits the network into two halves.
-    pub fn split(&mut self, one: &[usize], other: &[usize]) {
-        self.note(format!("split {one:?} from {other:?}"));
-        self.was_split = true;
-        self.network.split(one, other);
-    }
-
-    /// Cuts one direction between two hosts.
-    pub fn cut(&mut self, from: usize, to: usize) {
-        self.note(format!("cut {from} to {to}"));
-        self.was_split = true;
-        self.network.cut(from, to);
-    }
-
-    /// Mends all cuts.
-    pub fn heal(&mut self) {
-        self.note("heal");
-        self.network.heal();
     }
 
     /// Returns the virtual time since the start.
@@ -200,7 +214,8 @@ impl Nodes {
         let begin = self.now;
         while !holds(self) {
             if self.now - begin >= patience {
-                self.fail(&format!("not within {patience:?}: {what}"));
+                let what = format!("not within {patience:?}: {what}");
+                self.break_off(Invariant::NodesEqualModel, what);
             }
             self.run(Duration::from_millis(50));
         }
@@ -215,7 +230,8 @@ impl Nodes {
         let begin = self.now;
         while let Some(discord) = self.discord() {
             if self.now - begin >= patience {
-                self.fail(&format!("not quiet after {patience:?}: {discord}"));
+                let what = format!("not quiet after {patience:?}: {}", discord.what);
+                self.break_off(discord.invariant, what);
             }
             self.run(Duration::from_millis(200));
         }
@@ -230,22 +246,57 @@ impl Nodes {
         self.hosts[host].process.as_mut().expect("the host runs")
     }
 
+    /// What a host's own clock shows.
+    fn local(&self, host: usize) -> Instant {
+        self.hosts[host].clock.shows(self.start, self.now)
+    }
+
     fn note(&mut self, line: impl Into<String>) {
+        self.write_down(None, line.into());
+    }
+
+    fn note_on(&mut self, host: usize, line: impl Into<String>) {
+        self.write_down(Some(host), line.into());
+    }
+
+    fn write_down(&mut self, host: Option<usize>, text: String) {
         if self.history.len() >= HISTORY_MAX {
             self.history.pop_front();
         }
-        let line = format!("{:>9.3} {}", self.elapsed().as_secs_f64(), line.into());
-        self.history.push_back(line);
+        let at = self.elapsed();
+        let on = host.map(|host| format!("host {host}: ")).unwrap_or_default();
+        self.history.push_back(format!("{:>9.3} {on}{text}", at.as_secs_f64()));
+        self.diagram.add(at, Kind::Note { host, text });
+    }
+
+    /// Ends the run where something does not hold.
+    fn hold(&self, check: Check) {
+        if let Err(Violation { invariant, what }) = check {
+            self.break_off(invariant, what);
+        }
     }
 
     /// Ends the run: an invariant does not hold.
-    fn fail(&self, what: &str) -> ! {
-        let history: Vec<&str> = self.history.iter().map(String::as_str).collect();
-        panic!(
-            "seed {}: {what}\nreplay: cargo run -p weft-tests --bin sim -- --seed {}\n{}",
-            self.seed,
-            self.seed,
-            history.join("\n")
-        );
+    fn break_off(&self, invariant: Invariant, what: String) -> ! {
+        let violation = Violation::new(invariant, what);
+        if self.is_watched {
+            std::panic::resume_unwind(Box::new(violation));
+        }
+        panic!("{}", self.failure(violation));
+    }
+
+    /// Tells how it came to something that does not hold.
+    fn failure(&self, violation: Violation) -> Failure {
+        let hosts = 0..self.hosts.len();
+        let named = hosts.filter(|host| {
+            let words = format!("host {host}");
+            violation.what.match_indices(&words).any(|(at, _)| {
+                let next = violation.what[at + words.len()..].chars().next();
+                !next.is_some_and(|c| c.is_ascii_digit())
+            })
+        });
+        let diagram = self.diagram.draw(&named.collect());
+        let history = self.history.iter().cloned().collect();
+        Failure { seed: self.seed, violation, history, diagram }
     }
 }

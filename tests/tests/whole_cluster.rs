@@ -1,15 +1,15 @@
 //! Claims about a whole cluster of whole nodes: tables, addresses and kernels together.
 
-use std::process::Command;
 use std::time::Duration;
 
 use weft_api::NetworkId;
 use weft_networkdb::Reach;
-use weft_tests::nodes::schedule::{Faults, Knobs, Report, run};
+use weft_tests::nodes::schedule::{Faults, Knobs};
+use weft_tests::nodes::sweep::sweep;
 use weft_tests::nodes::{Crash, Nodes};
 
 /// Seeds that every run of the tests goes through.
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 1200;
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -110,6 +110,72 @@ fn an_attach_cut_off_between_commit_and_send_is_finished_or_undone() {
         assert!(nodes.is_down(2), "the attach wrote, so the crash came");
         nodes.restart(2);
         nodes.quiet(seconds(60));
+    }
+}
+
+/// A story in which host 2 of three does something that is durable, in several steps.
+struct Story {
+    name: &'static str,
+    tell: fn(&mut Nodes, NetworkId),
+}
+
+const STORIES: [Story; 6] = [
+    Story { name: "attach", tell: |nodes, network| nodes.attach(2, network) },
+    Story { name: "create", tell: |nodes, _| nodes.create(2, "blue", None) },
+    Story {
+        name: "detach and delete",
+        tell: |nodes, network| {
+            for host in 0..3 {
+                for (endpoint, _) in nodes.endpoints(host) {
+                    nodes.detach(host, endpoint);
+                }
+            }
+            nodes.run(seconds(1));
+            if nodes.runs(2) {
+                nodes.delete(2, network);
+            }
+        },
+    },
+    Story { name: "accept", tell: |nodes, _| nodes.create(0, "green", None) },
+    Story {
+        name: "give away",
+        tell: |nodes, network| {
+            for _ in 0..5 {
+                nodes.attach(0, network);
+                nodes.run(Duration::from_millis(300));
+            }
+        },
+    },
+    Story { name: "leave", tell: |nodes, _| nodes.leave(2) },
+];
+
+/// Tells a story with host 2 ending in one of its commits; returns how many it makes whole.
+fn story_with_crash(story: &Story, after: u32, how: Option<Crash>) -> u64 {
+    let (mut nodes, network) = with_endpoints(20, 3);
+    let before = nodes.commits(2);
+    if let Some(how) = how {
+        nodes.crash_at(2, after, how);
+    }
+    (story.tell)(&mut nodes, network);
+    nodes.run(seconds(5));
+    let commits = nodes.commits(2) - before;
+    nodes.mend();
+    nodes.quiet(seconds(60));
+    commits
+}
+
+#[test]
+fn a_crash_at_any_durable_step_of_anything_is_survived() {
+    for story in &STORIES {
+        let commits = u32::try_from(story_with_crash(story, 0, None)).expect("a few");
+        assert!(commits > 0, "{} is durable", story.name);
+        let ways = [Crash::BeforeCommit, Crash::Torn, Crash::AfterCommit, Crash::AfterSome(1)];
+        for after in 0..commits {
+            for how in ways {
+                let upto = story_with_crash(story, after, Some(how));
+                assert!(upto > u64::from(after), "{}: {how:?} in commit {after}", story.name);
+            }
+        }
     }
 }
 
@@ -288,93 +354,141 @@ fn a_kernel_entry_that_somebody_removed_is_seen_and_repaired() {
     let (mut nodes, network) = with_endpoints(15, 3);
     nodes.damage_kernel(1, network);
     let discord = nodes.discord().expect("the check sees it");
-    assert!(discord.contains("host 1"), "{discord}");
+    assert!(discord.what.contains("host 1"), "{discord}");
     nodes.quiet(seconds(10));
 }
 
 #[test]
 fn random_schedules_hold_every_invariant() {
-    let next = std::sync::atomic::AtomicU64::new(0);
-    let work = || {
-        let (mut endpoints, mut forgotten) = (0, 0);
-        loop {
-            let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if seed >= SEEDS {
-                return (endpoints, forgotten);
-            }
-            let tally = run(seed, &Knobs::default()).tally;
-            endpoints += tally.endpoints;
-            forgotten += tally.forgotten;
-        }
-    };
-    let counts = std::thread::scope(|scope| {
-        let workers = [scope.spawn(work), scope.spawn(work)];
-        workers.map(|worker| worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
-    });
-    let endpoints: u64 = counts.iter().map(|(endpoints, _)| endpoints).sum();
-    assert!(endpoints > SEEDS, "schedules do something");
-    // Too seldom for the few seeds that show the effect of the other knobs.
-    let forgotten: u64 = counts.iter().map(|(_, forgotten)| forgotten).sum();
-    assert!(forgotten > 0, "somebody is forgotten");
-}
-
-const CALM: Knobs = Knobs {
-    actions: 40,
-    loss: 0.0,
-    duplicate: 0.0,
-    jitter: Duration::ZERO,
-    crashes: Faults::Never,
-    splits: Faults::Never,
-    leaves: Faults::Never,
-    forgets: Faults::Never,
-};
-
-/// What a count comes to over a few seeds.
-fn sum(knobs: Knobs, count: impl Fn(Report) -> u64) -> u64 {
-    (0..6).map(|seed| count(run(seed, &knobs))).sum()
-}
-
-#[test]
-fn each_knob_shows_effect_and_none_without_it() {
-    let jitter = Duration::from_millis(40);
-    assert!(sum(CALM, |r| r.tally.endpoints) > 10 && sum(CALM, |r| r.tally.networks) > 5);
-    type Count = fn(Report) -> u64;
-    let mortal = Knobs { crashes: Faults::Sometimes, ..CALM };
-    assert_eq!(sum(mortal, |r| r.tally.forgotten), 0, "nobody is forgotten by itself");
-    let rows: [(&str, Knobs, Count); 6] = [
-        ("loss", Knobs { loss: 0.3, ..CALM }, |r| r.tally.lost),
-        ("duplicate", Knobs { duplicate: 0.2, ..CALM }, |r| r.tally.duplicated),
-        ("jitter", Knobs { jitter, ..CALM }, |r| r.tally.overtaken),
-        ("crashes", Knobs { crashes: Faults::Sometimes, ..CALM }, |r| r.tally.crashes),
-        ("splits", Knobs { splits: Faults::Sometimes, ..CALM }, |r| r.tally.cut),
-        ("leaves", Knobs { leaves: Faults::Sometimes, ..CALM }, |r| r.tally.left),
-    ];
-    for (name, knobs, count) in rows {
-        assert!(sum(knobs, count) > 0, "{name} shows no effect");
-        if name != "jitter" {
-            assert_eq!(sum(CALM, count), 0, "{name} happens by itself");
-        }
+    // Older and cloned disks have tests of their own; what they do to others that hear of it late
+    // is not mended yet (docs/TESTING.md, "Known and open").
+    let knobs = Knobs { old_disks: Faults::Never, cloned_disks: Faults::Never, ..Knobs::default() };
+    let sum = sweep(0..SEEDS, &knobs, 2, |_, _| ());
+    let failures: Vec<String> = sum.failures.iter().map(ToString::to_string).collect();
+    assert!(failures.is_empty(), "{} failed:\n{}", sum.failed, failures.join("\n\n"));
+    assert!(sum.tally.endpoints > SEEDS, "schedules do something");
+    assert_eq!(sum.hosts.1, 25, "some are large");
+    for (name, count) in sum.tally.rows() {
+        let is_off = ["disks_rolled_back", "disks_cloned", "rolled_back"].contains(&name);
+        assert!(count > 0 || is_off, "{name} never happens");
     }
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bytes_in_two_processes() {
-    let replay = |seed: &str| {
-        let mut sim = Command::new(env!("CARGO_BIN_EXE_sim"));
-        let output = sim.args(["--seed", seed]).output().expect("the simulator starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    };
-    let (one, again, other) = (replay("3"), replay("3"), replay("4"));
-    assert_eq!(one, again);
-    let trace = |line: &str| line.split("trace ").nth(1).map(|rest| rest[..16].to_owned());
-    assert!(trace(&one).is_some() && trace(&one) != trace(&other));
+fn a_node_from_an_older_disk_hears_it_and_hands_out_nothing() {
+    let (mut nodes, network) = with_endpoints(21, 4);
+    let before = nodes.snapshot(3);
+    let old = nodes.node(3).id();
+    // Restarted since, or with a record more: the others know what the older disk does not.
+    nodes.attach(3, network);
+    nodes.run(seconds(5));
+    nodes.roll_back(3, &before);
+    nodes.until(seconds(20), "host 3 hears it", |nodes| !nodes.runs(3));
+    assert_eq!(nodes.tally().rolled_back, 1);
+    nodes.join(3, &[0]);
+    nodes.mend();
+    nodes.quiet(seconds(60));
+    assert_ne!(nodes.node(3).id(), old);
+    assert_eq!(nodes.tally().forgotten, 1, "the old node was forgotten by an operator");
 }
 
 #[test]
-fn a_wrong_call_of_the_simulator_says_how_it_is_called() {
-    let sim = Command::new(env!("CARGO_BIN_EXE_sim")).arg("--sed").output();
-    let output = sim.expect("the simulator starts");
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--seeds A..B"));
+fn of_a_disk_and_its_copy_one_node_goes_on() {
+    let (mut nodes, network) = with_endpoints(22, 3);
+    nodes.leave(2);
+    nodes.run(seconds(15));
+    assert!(!nodes.runs(2));
+    nodes.clone_disk(1, 2);
+    nodes.run(seconds(20));
+    let running: Vec<usize> = nodes.members().collect();
+    assert_eq!(running.len(), 2, "{running:?}");
+    assert!(nodes.tally().rolled_back > 0);
+    nodes.mend();
+    nodes.quiet(seconds(60));
+    for host in nodes.members().collect::<Vec<_>>() {
+        nodes.attach(host, network);
+    }
+    nodes.quiet(seconds(60));
+}
+
+#[test]
+fn a_node_whose_disk_is_lost_joins_as_a_new_one() {
+    let (mut nodes, network) = with_endpoints(23, 4);
+    nodes.lose_disk(3);
+    assert!(!nodes.runs(3) && !nodes.is_down(3));
+    nodes.run(seconds(20));
+    nodes.join(3, &[1]);
+    nodes.mend();
+    nodes.quiet(seconds(60));
+    assert_eq!(nodes.tally().forgotten, 1);
+    nodes.attach(3, network);
+    nodes.quiet(seconds(60));
+    assert_eq!(nodes.peers_programmed(0, network), 3);
+}
+
+#[test]
+fn a_host_that_stalls_is_held_for_dead_at_most_and_comes_back() {
+    let (mut nodes, network) = with_endpoints(24, 5);
+    nodes.stall(2, seconds(9));
+    nodes.attach(0, network);
+    nodes.run(seconds(3));
+    assert!(nodes.is_stalled(2));
+    nodes.quiet(seconds(60));
+    assert!(nodes.tally().stalled > 0);
+}
+
+#[test]
+fn a_joiner_finds_the_others_though_who_let_it_in_is_gone() {
+    let mut nodes = Nodes::new(31, 5);
+    nodes.init(0);
+    for host in 1..4 {
+        nodes.join(host, &[0]);
+    }
+    nodes.quiet(seconds(30));
+    for host in 0..4 {
+        nodes.crash(host, Crash::Now);
+    }
+    // Host 0 knows the others from its disk alone, lets host 4 in, and is gone.
+    nodes.restart(0);
+    nodes.run(seconds(5));
+    nodes.join(4, &[0]);
+    nodes.run(seconds(2));
+    assert!(nodes.members().any(|host| host == 4), "host 4 is let in");
+    nodes.lose_disk(0);
+    nodes.run(seconds(5));
+    nodes.mend();
+    nodes.quiet(seconds(60));
+    assert_eq!(nodes.members().collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn nobody_is_let_in_by_who_is_about_to_join_or_to_leave() {
+    let mut nodes = Nodes::new(32, 5);
+    nodes.init(0);
+    nodes.join(1, &[0]);
+    nodes.join(2, &[0]);
+    nodes.quiet(seconds(30));
+    // Host 3 is not let in, since nobody hears it; so it lets nobody in.
+    nodes.split(&[0, 1, 2], &[3, 4]);
+    nodes.join(3, &[0]);
+    nodes.run(Duration::from_millis(500));
+    nodes.join(4, &[3]);
+    nodes.run(seconds(2));
+    assert!(!nodes.runs(4), "host 4 was refused");
+    nodes.run(seconds(10));
+    nodes.heal();
+    // Host 2 hands over to who does not hear it, so its leave takes a while.
+    nodes.split(&[0, 1], &[2, 3, 4]);
+    nodes.leave(2);
+    nodes.run(Duration::from_millis(200));
+    assert!(nodes.runs(2));
+    nodes.join(4, &[2]);
+    nodes.run(seconds(1));
+    assert!(!nodes.runs(4), "host 4 was refused");
+    nodes.run(seconds(20));
+    nodes.heal();
+    nodes.join(4, &[1]);
+    nodes.mend();
+    nodes.quiet(seconds(60));
+    assert_eq!(nodes.members().collect::<Vec<_>>(), [0, 1, 4]);
 }

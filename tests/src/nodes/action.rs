@@ -1,13 +1,14 @@
 //! What operators and runtimes ask of an agent.
 
 use ipnetwork::IpNetwork;
-use weft_api::{EndpointId, NetworkId};
+use weft_api::{EndpointId, NetworkId, NodeId};
 use weft_ipam::{BlockPool, BlockWant, ClusterPools};
 use weft_networkdb::Reach;
 
 use super::Nodes;
 use super::host::Endpoint;
 use super::job::Job;
+use super::mutation::Mutation;
 
 /// VNIs of a simulated cluster.
 const VNIS: std::ops::RangeInclusive<u32> = 1000..=1999;
@@ -27,10 +28,10 @@ impl Nodes {
 
     /// `weft init`.
     pub fn init(&mut self, host: usize) {
-        self.note(format!("init {host}"));
+        self.note_on(host, "init");
         let identity = self.new_identity();
         self.start(host, identity);
-        let now = self.now;
+        let now = self.local(host);
         let process = self.process_mut(host);
         process.writes.push(super::host::Host::joined_mark());
         process.node.found_cluster(&Self::pools(), now);
@@ -41,43 +42,56 @@ impl Nodes {
 
     /// `weft join` through other hosts.
     pub fn join(&mut self, host: usize, seeds: &[usize]) {
-        self.note(format!("join {host} through {seeds:?}"));
+        self.note_on(host, format!("join through {seeds:?}"));
+        if self.is_split() {
+            self.ledger.tally.joins_in_splits += 1;
+        }
         let seeds: Vec<_> = seeds.iter().map(|seed| self.hosts[*seed].addr).collect();
         let identity = self.new_identity();
         self.start(host, identity);
-        let now = self.now;
+        let now = self.local(host);
         self.process_mut(host).node.with_db(now, |db| db.join(&seeds, now));
         self.drain(host);
     }
 
     /// `weft leave --force`: first the endpoints end, since an address in use is not handed over.
     pub fn leave(&mut self, host: usize) {
-        self.note(format!("leave {host}"));
+        self.note_on(host, "leave");
         for (endpoint, _) in self.endpoints(host) {
             self.end_endpoint(host, endpoint);
         }
-        let now = self.now;
-        self.process_mut(host).node.with_ipam(now, |ipam| ipam.leave(now));
+        let now = self.local(host);
+        if self.planted.is(Mutation::LeavesWithoutHandOver) {
+            self.process_mut(host).node.with_db(now, |db| db.leave(now));
+        } else {
+            self.process_mut(host).node.leave(now);
+        }
         self.drain(host);
     }
 
     /// `weft forget`: of hosts whose agents will not run again.
     pub fn forget(&mut self, host: usize, victims: &[usize], reach: Reach) {
-        self.note(format!("forget {victims:?} on {host} {reach:?}"));
+        self.note_on(host, format!("forget {victims:?} {reach:?}"));
         let ids = victims.iter().filter_map(|victim| self.hosts[*victim].id()).collect();
-        let now = self.now;
+        self.forget_nodes(host, ids, reach);
+    }
+
+    /// `weft forget`, by the ids of nodes: also of those that no disk has any more.
+    pub(super) fn forget_nodes(&mut self, host: usize, ids: Vec<NodeId>, reach: Reach) {
+        let now = self.local(host);
+        let victims = ids.clone();
         let process = self.process_mut(host);
         if !process.node.ipam().knows_owners() {
-            return self.note(format!("host {host} has not heard yet who owns what"));
+            return self.note_on(host, "has not heard yet who owns what");
         }
         let claim = process.node.forget(ids, reach, now);
-        process.claims.insert(claim, Job::Forget { victims: victims.to_vec() });
+        process.claims.insert(claim, Job::Forget { victims });
         self.drain(host);
     }
 
     /// `weft network create`, without a subnet or with one.
     pub fn create(&mut self, host: usize, name: &str, pool: Option<IpNetwork>) {
-        self.note(format!("create {name} {pool:?} on {host}"));
+        self.note_on(host, format!("create {name} {pool:?}"));
         self.draft(host, name.to_owned(), pool);
         self.drain(host);
     }
@@ -87,9 +101,9 @@ impl Nodes {
         if self.process(host).uses(network) {
             return;
         }
-        self.note(format!("delete {} on {host}", network.short()));
+        self.note_on(host, format!("delete {}", network.short()));
         self.stop_using(host, network);
-        let now = self.now;
+        let now = self.local(host);
         let process = self.process_mut(host);
         let claim = process.node.with_db(now, |db| db.undefine(network, now));
         process.claims.insert(claim, Job::Delete);
@@ -102,14 +116,14 @@ impl Nodes {
         let mut id = [0; 16];
         rand::Rng::fill_bytes(&mut self.rng, &mut id);
         let endpoint = EndpointId::from_bytes(id);
-        self.note(format!("attach {} to {} on {host}", endpoint.short(), network.short()));
+        self.note_on(host, format!("attach {} to {}", endpoint.short(), network.short()));
         self.request_address(host, network, endpoint);
         self.drain(host);
     }
 
     /// `weft detach`: unpublishes, leaves, deletes and releases an endpoint.
     pub fn detach(&mut self, host: usize, endpoint: EndpointId) {
-        self.note(format!("detach {} on {host}", endpoint.short()));
+        self.note_on(host, format!("detach {}", endpoint.short()));
         self.end_endpoint(host, endpoint);
         self.drain(host);
     }
@@ -137,7 +151,7 @@ impl Nodes {
         if let Some(subnet) = existing.and_then(|found| found.subnets.into_iter().next()) {
             return self.define(host, name, subnet.vni, (subnet.pool, pool), Vec::new());
         }
-        let now = self.now;
+        let now = self.local(host);
         let process = self.process_mut(host);
         let ticket = process.ticket(Job::Vni { name, pool });
         process.node.with_ipam(now, |ipam| ipam.take_block(ticket, BlockWant::Vni, &[], now));

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
-use weft_api::{Definition, NetworkId};
+use weft_api::{Definition, NetworkId, Vni};
 use weft_networkdb::{Cause, Change, TableEvent};
 use weft_overlay::op::KernelOp;
 use weft_overlay::{DefaultRoute, Event as PeerEvent, PEER_TABLE, Sandbox, names};
 
 use super::Nodes;
 use super::host::Endpoint;
+use super::invariant::Invariant;
+use super::mutation::Mutation;
 
 impl Nodes {
     /// Returns to how many peers a host's kernel sends frames of a network.
@@ -36,17 +38,18 @@ impl Nodes {
 
     /// Takes part in a network, and tells the planner what there is; false when refused.
     pub(super) fn use_network(&mut self, host: usize, definition: &Definition) -> bool {
-        let (network, now) = (definition.id, self.now);
+        let (network, now) = (definition.id, self.local(host));
         if self.process(host).created.contains(&network) {
             return true;
         }
         let process = self.process_mut(host);
         if let Err(error) = process.node.with_db(now, |db| db.attach(network, now)) {
-            self.note(format!("host {host}: not attached: {error}"));
+            self.note_on(host, format!("not attached: {error}"));
             return false;
         }
         if let Err(error) = process.planner.create_network(definition) {
-            self.fail(&format!("host {host}: the planner refuses {}: {error}", network.short()));
+            let what = format!("host {host}: the planner refuses {}: {error}", network.short());
+            self.break_off(Invariant::NoFault, what);
         }
         process.created.insert(network);
         for entry in process.node.db().walk_counting(network, PEER_TABLE) {
@@ -59,7 +62,7 @@ impl Nodes {
 
     /// Ends this node's part in a network that nothing here uses.
     pub(super) fn stop_using(&mut self, host: usize, network: NetworkId) {
-        let now = self.now;
+        let now = self.local(host);
         let process = self.process_mut(host);
         if process.uses(network) {
             return;
@@ -67,7 +70,8 @@ impl Nodes {
         if process.created.remove(&network)
             && let Err(error) = process.planner.delete_network(network)
         {
-            self.fail(&format!("host {host}: the planner keeps {}: {error}", network.short()));
+            let what = format!("host {host}: the planner keeps {}: {error}", network.short());
+            self.break_off(Invariant::NoFault, what);
         }
         let process = self.process_mut(host);
         if !process.node.db().has_own_entries(network) {
@@ -78,7 +82,8 @@ impl Nodes {
 
     /// Joins an endpoint to its sandbox, and publishes its record.
     pub(super) fn join_sandbox(&mut self, host: usize, endpoint: &Endpoint) -> Result<(), String> {
-        let (network, now) = (endpoint.network, self.now);
+        let (network, now) = (endpoint.network, self.local(host));
+        let forgets = self.planted.is(Mutation::ForgetsEntry);
         let process = self.process_mut(host);
         let sandbox = Sandbox {
             path: PathBuf::from(format!("/netns/{}", endpoint.id)),
@@ -88,6 +93,9 @@ impl Nodes {
         };
         let joined = process.planner.join(network, endpoint.id, sandbox);
         let record = joined.map_err(|error| error.to_string())?;
+        if forgets {
+            return Ok(());
+        }
         let (key, own) = (endpoint.id.to_string(), process.node.id());
         let standing = process.node.db().entry(network, PEER_TABLE, &key);
         let published = match standing.filter(|entry| entry.owner == own) {
@@ -133,6 +141,10 @@ impl Nodes {
             // The planner counts what it refuses.
             drop(planner.event_notify(kind, event.network, &event.table, &event.key, &event.value));
         }
+        if self.planted.is(Mutation::ReplaysRecord) && event.change == Change::Delete {
+            let again = TableEvent { change: Change::Create, ..event.clone() };
+            self.table_event(host, &again);
+        }
     }
 
     /// What an owner deleted stays deleted.
@@ -143,7 +155,8 @@ impl Nodes {
                 self.process_mut(host).buried.insert(id);
             }
             (Change::Create | Change::Update, _) if self.process(host).buried.contains(&id) => {
-                self.fail(&format!("entry {} is back on host {host} after its delete", event.key));
+                let what = format!("entry {} is back on host {host} after its delete", event.key);
+                self.break_off(Invariant::NothingResurrects, what);
             }
             (Change::Create | Change::Update | Change::Delete, _) => {}
         }
@@ -157,9 +170,34 @@ impl Nodes {
             let Some(process) = there.process.as_mut() else { return };
             let Some(op) = process.planner.poll_output() else { return };
             self.trace.add(host, now, format!("{op:?}").as_bytes());
-            if let Err(error) = there.kernel.apply(&op) {
-                self.fail(&format!("kernel of host {host} refuses {op:?}: {error}"));
+            if let Some(op) = self.mutate_op(host, op) {
+                self.apply(host, &op);
             }
+        }
+    }
+
+    fn apply(&mut self, host: usize, op: &KernelOp) {
+        if let Err(error) = self.hosts[host].kernel.apply(op) {
+            let what = format!("kernel of host {host} refuses {op:?}: {error}");
+            self.break_off(Invariant::NoFault, what);
+        }
+        if let KernelOp::EnsureVxlan { namespace, vxlan } = op {
+            self.tunnel_is_its_networks(host, namespace, vxlan.vni);
+        }
+    }
+
+    /// All tunnels of one VNI are in namespaces of one network: what one sends another takes in.
+    fn tunnel_is_its_networks(&mut self, host: usize, namespace: &str, vni: Vni) {
+        self.hosts[host].tunnels.insert(vni, namespace.to_owned());
+        let other = self.hosts.iter().find_map(|there| {
+            let of = there.tunnels.get(&vni).filter(|of| *of != namespace)?;
+            Some((there.index, of.clone()))
+        });
+        if let Some((there, of)) = other {
+            let what = format!(
+                "VNI {vni} is {namespace}'s on host {host} and {of}'s on host {there}: frames cross"
+            );
+            self.break_off(Invariant::NetworksApart, what);
         }
     }
 
@@ -168,21 +206,32 @@ impl Nodes {
         let there = &mut self.hosts[host];
         let Some(process) = there.process.as_mut() else { return };
         let repair = process.planner.reconcile(&there.kernel.observe(), process.knowledge);
-        let failures = there.kernel.apply_all(&repair.ops);
-        if let Some((_, error)) = failures.first() {
-            self.fail(&format!("kernel of host {host} refuses a repair: {error}"));
+        for op in repair.ops {
+            if let Some(op) = self.mutate_op(host, op) {
+                self.apply(host, &op);
+            }
+        }
+    }
+
+    /// What a membership that ended left in the kernel goes, as at the next start of an agent.
+    pub(super) fn sweep(&mut self, host: usize) {
+        let kernel = &mut self.hosts[host].kernel;
+        for name in kernel.observe().namespaces.into_keys() {
+            let gone = kernel.apply(&KernelOp::RemoveNamespace { name });
+            gone.expect("what is absent is removed, too");
         }
     }
 
     /// Tells the cluster a route of this host, which default pools must not overlap.
     pub(super) fn publish_routes(&mut self, host: usize) {
-        let now = self.now;
+        let now = self.local(host);
         let third = u8::try_from(host % 250).unwrap_or_default();
         let route = IpNetwork::new(std::net::Ipv4Addr::new(10, 128, third % 16, 0).into(), 28);
         let routes = vec![route.expect("a prefix of IPv4")];
         let node = &mut self.process_mut(host).node;
         if let Err(error) = weft_agent::host_routes::publish(node, &routes, now) {
-            self.fail(&format!("host {host} cannot tell its routes: {error}"));
+            let what = format!("host {host} cannot tell its routes: {error}");
+            self.break_off(Invariant::NoFault, what);
         }
     }
 }

@@ -7,12 +7,13 @@ use std::time::Instant;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use weft_agent::node::Node;
-use weft_api::{EndpointId, NetworkId, NodeId, Space, Stamp, Write};
+use weft_api::{EndpointId, NetworkId, NodeId, Space, Stamp, Vni, Write};
 use weft_ipam::Ticket;
 use weft_networkdb::ClaimId;
 use weft_overlay::fake_kernel::FakeKernel;
 use weft_overlay::{Knowledge, Planner};
 
+use super::clock::Clock;
 use super::crash::Doom;
 use super::job::Job;
 use crate::cluster::Disk;
@@ -42,7 +43,17 @@ pub(super) struct Host {
     /// When the latest datagram of each other host arrives here.
     pub(super) arrivals: BTreeMap<usize, Instant>,
     pub(super) wake: Option<Instant>,
-    pub(super) doom: Option<Doom>,
+    /// How it is to end, after so many more commits.
+    pub(super) doom: Option<(u32, Doom)>,
+    /// How often it committed, in all its lives.
+    pub(super) commits: u64,
+    pub(super) clock: Clock,
+    /// It does nothing until then: a pause of its machine, or a SIGSTOP.
+    pub(super) stalled: Option<Instant>,
+    /// Its disk was rolled back or cloned, and it has not been told yet.
+    pub(super) is_stale: bool,
+    /// The networks of the tunnel devices in its kernel, by VNI.
+    pub(super) tunnels: BTreeMap<Vni, String>,
 }
 
 /// The memory of a running agent.
@@ -59,6 +70,8 @@ pub(super) struct Process {
     pub(super) writes: Vec<Write>,
     /// Keys whose delete this life has seen: no endpoint's id is used twice.
     pub(super) buried: BTreeSet<(NetworkId, String)>,
+    /// Networks that this life has heard to be deleted.
+    pub(super) deleted: BTreeSet<NetworkId>,
 }
 
 /// An endpoint in the inventory, joined for as long as it is there.
@@ -98,7 +111,20 @@ impl Host {
             arrivals: BTreeMap::new(),
             wake: None,
             doom: None,
+            commits: 0,
+            clock: Clock::default(),
+            stalled: None,
+            is_stale: false,
+            tunnels: BTreeMap::new(),
         }
+    }
+
+    /// How this commit ends it, if it does.
+    pub(super) fn next_doom(&mut self) -> Option<Doom> {
+        let (left, doom) = self.doom.as_mut()?;
+        let doom = (*left == 0).then_some(*doom);
+        *left = left.saturating_sub(1);
+        doom
     }
 
     pub(super) fn vtep(&self) -> IpAddr {
@@ -138,6 +164,7 @@ impl Process {
             claims: BTreeMap::new(),
             writes: Vec::new(),
             buried: BTreeSet::new(),
+            deleted: BTreeSet::new(),
         }
     }
 

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use weft_api::{Definition, EndpointId, Mac, NetworkId, Stamp, Subnet, Vni};
+use weft_api::{Definition, EndpointId, Mac, NetworkId, NodeId, Stamp, Subnet, Vni};
 use weft_ipam::{Block, BlockWant, Fate, Granted, Purpose, Request, Space, Ticket, Want};
 use weft_networkdb::{ClaimId, Origin, Outcome};
 use weft_overlay::{Addresses, PEER_TABLE};
 
 use super::Nodes;
 use super::host::Endpoint;
+use super::invariant::Invariant;
+use super::ledger::Why;
+use super::mutation::Mutation;
 
 /// What goes on when an answer comes. It is lost with the process.
 #[derive(Debug)]
@@ -20,11 +23,11 @@ pub(super) enum Job {
     /// A create waits for its pool.
     Pool { name: String, vni: Vni },
     /// A create waits for its claim.
-    Define { blocks: Vec<Block> },
+    Define { blocks: Vec<Block>, definition: Box<Definition> },
     /// A delete waits for its claim.
     Delete,
     /// Hosts are to be forgotten.
-    Forget { victims: Vec<usize> },
+    Forget { victims: Vec<NodeId> },
     /// An attach waits for its address.
     Address { network: NetworkId, pool: IpNetwork, endpoint: EndpointId },
 }
@@ -37,12 +40,15 @@ impl Nodes {
         result: Result<Granted, weft_ipam::Error>,
     ) {
         let Some(job) = self.process_mut(host).tickets.remove(&ticket) else {
-            self.fail(&format!("host {host} answers {ticket:?}, which nobody asked"));
+            let what = format!("host {host} answers {ticket:?}, which nobody asked");
+            self.break_off(Invariant::NoFault, what);
         };
+        let pool = if let Job::Address { pool, .. } = &job { Some(*pool) } else { None };
+        let result = result.map(|granted| self.planted.grant(pool, granted));
         if let Err(error) = &result {
-            self.note(format!("host {host}: {job:?}: {error}"));
+            self.note_on(host, format!("{job:?}: {error}"));
         }
-        let now = self.now;
+        let now = self.local(host);
         match (job, result) {
             (Job::Vni { name, pool: Some(pool) }, Ok(Granted::Block(block @ Block::Vni(vni)))) => {
                 self.define(host, name, vni, (pool, Some(pool)), vec![block]);
@@ -63,9 +69,11 @@ impl Nodes {
             }
             (Job::Address { network, .. }, Err(_)) => self.stop_using(host, network),
             (Job::Vni { .. }, Err(_)) => {}
-            (job, Ok(granted)) => self.fail(&format!("{job:?} is granted {granted:?}")),
+            (job, Ok(granted)) => {
+                self.break_off(Invariant::NoFault, format!("{job:?} is granted {granted:?}"));
+            }
             (job @ (Job::Define { .. } | Job::Delete | Job::Forget { .. }), Err(_)) => {
-                self.fail(&format!("{job:?} has a ticket"));
+                self.break_off(Invariant::NoFault, format!("{job:?} has a ticket"));
             }
         }
     }
@@ -73,33 +81,37 @@ impl Nodes {
     pub(super) fn claim_ended(&mut self, host: usize, claim: ClaimId, outcome: Outcome) {
         let Some(job) = self.process_mut(host).claims.remove(&claim) else {
             // Made by an earlier life; nobody waits for it any more.
-            return self.note(format!("host {host}: claim {claim} of an earlier life ended"));
+            return self.note_on(host, format!("claim {claim} of an earlier life ended"));
         };
         match (job, outcome) {
             (Job::Define { .. }, Outcome::Defined(definition)) => {
                 self.ledger.tally.networks += 1;
-                let (name, id) = (definition.name, definition.id.short());
-                self.note(format!("host {host}: {name} is {id}"));
+                let (name, id) = (definition.name.clone(), definition.id.short());
+                self.ledger.acknowledged.insert(definition.id, definition);
+                self.note_on(host, format!("{name} is {id}"));
             }
-            (Job::Define { blocks }, Outcome::Joined(_)) => self.return_blocks(host, blocks),
-            (Job::Define { blocks }, Outcome::Refused(error)) => {
-                self.note(format!("host {host}: create refused: {error}"));
+            (Job::Define { blocks, .. }, Outcome::Joined(_)) => self.return_blocks(host, blocks),
+            (Job::Define { blocks, definition }, Outcome::Refused(error)) => {
+                self.note_on(host, format!("create refused: {error}"));
+                if self.planted.is(Mutation::AcknowledgesRefused) {
+                    self.ledger.acknowledged.insert(definition.id, *definition);
+                }
                 self.return_blocks(host, blocks);
             }
             (Job::Delete, Outcome::Deleted(_)) => {}
             (Job::Delete, Outcome::Refused(error)) => {
-                self.note(format!("host {host}: delete refused: {error}"));
+                self.note_on(host, format!("delete refused: {error}"));
             }
-            (Job::Forget { victims }, Outcome::Forgotten(_)) => {
-                self.note(format!("host {host} is the heir of {victims:?}"));
-                for victim in victims {
-                    self.ledger.forget(self.hosts[victim].inventory());
-                }
+            (Job::Forget { victims }, Outcome::Forgotten(nodes)) => {
+                self.note_on(host, format!("is the heir of {victims:?}"));
+                self.ledger.tally.forgotten += nodes.len() as u64;
             }
             (Job::Forget { .. }, Outcome::Refused(error)) => {
-                self.note(format!("host {host}: forget refused: {error}"));
+                self.note_on(host, format!("forget refused: {error}"));
             }
-            (job, outcome) => self.fail(&format!("{job:?} ended as {outcome:?}")),
+            (job, outcome) => {
+                self.break_off(Invariant::NoFault, format!("{job:?} ended as {outcome:?}"));
+            }
         }
     }
 
@@ -134,14 +146,15 @@ impl Nodes {
             stamp: Stamp::default(),
         };
         let origin = if asked.is_some() { Origin::Asked } else { Origin::Default };
-        let now = self.now;
+        let now = self.local(host);
         let process = self.process_mut(host);
+        let kept = Box::new(definition.clone());
         let claim = process.node.with_db(now, |db| db.define(definition, vec![origin], now));
-        process.claims.insert(claim, Job::Define { blocks });
+        process.claims.insert(claim, Job::Define { blocks, definition: kept });
     }
 
     fn return_blocks(&mut self, host: usize, blocks: Vec<Block>) {
-        let now = self.now;
+        let now = self.local(host);
         for block in blocks {
             let process = self.process_mut(host);
             process.node.with_ipam(now, |ipam| ipam.return_block(block, Fate::Unused, now));
@@ -157,13 +170,13 @@ impl Nodes {
         let db = self.node(host).db();
         let Some(definition) = db.definition(network).cloned() else { return };
         if db.is_frozen(network) {
-            return self.note(format!("host {host}: {} is frozen", network.short()));
+            return self.note_on(host, format!("{} is frozen", network.short()));
         }
         if !self.use_network(host, &definition) {
             return;
         }
         let pool = definition.subnets[0].pool;
-        let now = self.now;
+        let now = self.local(host);
         let process = self.process_mut(host);
         let ticket = process.ticket(Job::Address { network, pool, endpoint });
         let request = Request {
@@ -194,7 +207,7 @@ impl Nodes {
                 process.endpoints.insert(id, endpoint);
                 return;
             }
-            Err(why) => self.note(format!("host {host}: no endpoint {}: {why}", id.short())),
+            Err(why) => self.note_on(host, format!("no endpoint {}: {why}", id.short())),
         }
         // Unknown where the planner refused it.
         drop(self.process_mut(host).planner.delete_endpoint(network, id));
@@ -221,7 +234,7 @@ impl Nodes {
     }
 
     fn release(&mut self, host: usize, endpoint: &Endpoint) {
-        let now = self.now;
+        let now = self.local(host);
         let Endpoint { id, network, pool, address, .. } = *endpoint;
         let space = Space::Subnet { network, pool };
         let purpose = Purpose::Endpoint(id);
@@ -231,7 +244,7 @@ impl Nodes {
 
     pub(super) fn end_endpoint(&mut self, host: usize, id: EndpointId) {
         let Some(endpoint) = self.process_mut(host).endpoints.remove(&id) else { return };
-        let (network, now) = (endpoint.network, self.now);
+        let (network, now) = (endpoint.network, self.local(host));
         let key = id.to_string();
         let process = self.process_mut(host);
         // Absent when it went with its network.
@@ -240,6 +253,14 @@ impl Nodes {
         self.release(host, &endpoint);
         self.process_mut(host).writes.push(Endpoint::removal(id));
         self.stop_using(host, network);
+    }
+
+    /// The endpoints of whoever is forgotten run no more, and if they do others may have their
+    /// addresses.
+    pub(super) fn forgotten(&mut self, node: NodeId) {
+        let victims = self.hosts.iter().filter(|host| host.id() == Some(node));
+        let endpoints: Vec<Endpoint> = victims.flat_map(|host| host.inventory()).collect();
+        self.ledger.forget(endpoints.into_iter());
     }
 
     /// Takes up what an earlier life left, and gives back what nothing uses any more.
@@ -254,7 +275,7 @@ impl Nodes {
             {
                 self.process_mut(host).endpoints.insert(endpoint.id, endpoint);
             } else {
-                self.note(format!("host {host}: {} is not restored", endpoint.id.short()));
+                self.note_on(host, format!("{} is not restored", endpoint.id.short()));
                 self.process_mut(host).writes.push(Endpoint::removal(endpoint.id));
             }
         }
@@ -262,7 +283,7 @@ impl Nodes {
     }
 
     fn release_orphans(&mut self, host: usize) {
-        let now = self.now;
+        let now = self.local(host);
         let process = self.process_mut(host);
         for (space, address, purpose) in process.node.ipam().endpoint_allocations() {
             if let Purpose::Endpoint(endpoint) = &purpose
@@ -304,10 +325,14 @@ impl Nodes {
         }
         let removals: Vec<_> = self.hosts[host].disk.records();
         for (space, key, _) in removals {
-            self.write(host, weft_api::Write { space, key, value: None });
+            self.write(host, weft_api::Write { space, key, value: None }, Why::Undone);
         }
         self.hosts[host].identity = None;
+        let is_stale = std::mem::take(&mut self.hosts[host].is_stale);
         self.drop_process(host);
+        if is_stale {
+            self.sweep(host);
+        }
     }
 }
 

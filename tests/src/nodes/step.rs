@@ -1,30 +1,51 @@
 //! One event after the other.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use weft_agent::node::Output;
-use weft_api::Write;
-use weft_networkdb::{RolledBackBy, StreamId, StreamInput};
+use weft_api::{NetworkId, Write};
+use weft_networkdb::{FactKind, MemberEvent, RolledBackBy};
 use weft_overlay::Knowledge;
 
-use super::crash::{Doom, RECONCILE};
+use super::crash::{Doom, RECONCILE, REST};
 use super::host::Host;
+use super::invariant::{Invariant, ensure};
+use super::ledger::{Commit, Why};
+use super::mutation::Mutation;
 use super::{Event, Nodes};
 
-/// What an unanswered connection attempt takes.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
-/// What an unacknowledged stream takes to break.
-const BREAK_PATIENCE: Duration = Duration::from_secs(2);
 /// After facts are in step the tables follow; strays may go then. As the controller has it.
 const TABLES_SETTLE: Duration = Duration::from_secs(10);
 /// Rounds of one drain: an answer leads to a call, which leads to an answer.
 const ROUNDS_MAX: usize = 1000;
+/// Outputs of one drain.
+const OUTPUTS_MAX: usize = 20_000;
+/// Events that wait at once, a host: what is on the way to it.
+const IN_FLIGHT_MAX: usize = 2000;
+
+impl Event {
+    fn host(&self) -> usize {
+        match self {
+            Self::Datagram { to, .. } | Self::Stream { to, .. } => *to,
+            Self::Wake { host }
+            | Self::Reconcile { host, .. }
+            | Self::TablesSettled { host, .. }
+            | Self::Flap { host, .. } => *host,
+        }
+    }
+}
 
 impl Nodes {
     pub(super) fn schedule(&mut self, at: Instant, event: Event) {
         self.serial += 1;
         self.events.insert((at.max(self.now), self.serial), event);
+        let waits = self.events.len();
+        self.ledger.tally.in_flight_max = self.ledger.tally.in_flight_max.max(waits as u64);
+        self.hold(ensure(
+            waits <= IN_FLIGHT_MAX * self.hosts.len(),
+            Invariant::QueuesBounded,
+            || format!("{waits} events wait at once"),
+        ));
     }
 
     /// Carries out the next event, if there is one up to `end`.
@@ -36,17 +57,54 @@ impl Nodes {
         let ((at, _), event) = entry.remove_entry();
         self.now = at;
         self.ledger.tally.events += 1;
+        if let Some(event) = self.put_off(event) {
+            self.handle(event);
+        }
+        true
+    }
+
+    /// A host that has stalled does nothing; what comes waits for it, in its order.
+    fn put_off(&mut self, event: Event) -> Option<Event> {
+        let host = event.host();
+        let Some(until) = self.hosts[host].stalled else { return Some(event) };
+        if until <= self.now {
+            self.hosts[host].stalled = None;
+            return Some(event);
+        }
+        if let Event::Flap { .. } = event {
+            return Some(event);
+        }
+        if let Event::Wake { .. } = event {
+            if self.hosts[host].wake != Some(self.now) {
+                return None;
+            }
+            self.hosts[host].wake = Some(until);
+        }
+        self.ledger.tally.stalled += 1;
+        self.schedule(until, event);
+        None
+    }
+
+    fn handle(&mut self, event: Event) {
+        let (at, local) = (self.now, self.local(event.host()));
         match event {
             Event::Datagram { to, from, bytes } => {
+                if self.planted.is(Mutation::Floods) {
+                    for _ in 0..2 {
+                        let bytes = bytes.clone();
+                        let after = at + Duration::from_millis(1);
+                        self.schedule(after, Event::Datagram { to, from, bytes });
+                    }
+                }
                 if let Some(process) = self.hosts[to].process.as_mut() {
-                    process.node.handle_datagram(from, &bytes, at);
+                    process.node.handle_datagram(from, &bytes, local);
                     self.drain(to);
                 }
             }
             Event::Stream { to, life, input } => {
                 let host = &mut self.hosts[to];
                 if let Some(process) = host.process.as_mut().filter(|_| host.life == life) {
-                    process.node.handle_stream(input, at);
+                    process.node.handle_stream(input, local);
                     self.drain(to);
                 }
             }
@@ -54,7 +112,7 @@ impl Nodes {
                 if self.hosts[host].wake == Some(at) {
                     self.hosts[host].wake = None;
                     if let Some(process) = self.hosts[host].process.as_mut() {
-                        process.node.handle_timeout(at);
+                        process.node.handle_timeout(local);
                         self.drain(host);
                     }
                 }
@@ -71,17 +129,17 @@ impl Nodes {
                     process.knowledge = Knowledge::Complete;
                 }
             }
+            Event::Flap { host, left } => self.flap_again(host, left),
         }
-        true
     }
 
     /// Takes all outputs, commits the writes among them, then carries out the rest; until there
     /// is nothing more to do now.
     pub(super) fn drain(&mut self, host: usize) {
         for round in 0.. {
-            if round > ROUNDS_MAX {
-                self.fail(&format!("host {host} does not come to rest"));
-            }
+            self.hold(ensure(round <= ROUNDS_MAX, Invariant::QueuesBounded, || {
+                format!("host {host} does not come to rest")
+            }));
             let Some(process) = self.hosts[host].process.as_mut() else { return };
             let mut writes = std::mem::take(&mut process.writes);
             let mut effects = Vec::new();
@@ -95,48 +153,95 @@ impl Nodes {
             if writes.is_empty() && effects.is_empty() {
                 break;
             }
+            self.hold(ensure(effects.len() <= OUTPUTS_MAX, Invariant::QueuesBounded, || {
+                format!("host {host} puts out {} things at once", effects.len())
+            }));
             if effects.contains(&Output::Joined) {
                 writes.push(Host::joined_mark());
             }
-            if !self.commit(host, writes) {
+            let Some(told) = self.commit(host, writes) else {
                 return self.kill(host);
-            }
-            for effect in effects {
+            };
+            // What ends a membership comes last, as the agent has it.
+            let (ends, rest): (Vec<_>, Vec<_>) = effects.into_iter().partition(ends_membership);
+            for effect in rest.into_iter().chain(ends).take(told.unwrap_or(usize::MAX)) {
                 if self.hosts[host].process.is_some() {
                     self.carry_out(host, effect);
                 }
+            }
+            if told.is_some() && self.hosts[host].process.is_some() {
+                return self.kill(host);
             }
         }
         self.program(host);
         self.plan_wake(host);
     }
 
-    /// Commits; false when the agent ends here.
-    fn commit(&mut self, host: usize, writes: Vec<Write>) -> bool {
-        let doom = if writes.is_empty() { None } else { self.hosts[host].doom };
-        if doom == Some(Doom::BeforeCommit) {
-            return false;
+    /// Commits. None: the agent ends before it tells anybody anything; a number: it ends after it
+    /// has told so much.
+    fn commit(&mut self, host: usize, writes: Vec<Write>) -> Option<Option<usize>> {
+        if writes.is_empty() {
+            return Some(None);
+        }
+        self.hosts[host].commits += 1;
+        let doom = self.hosts[host].next_doom();
+        let tally = &mut self.ledger.tally;
+        match doom {
+            Some(Doom::BeforeCommit) => {
+                tally.commits_unwritten += 1;
+                return None;
+            }
+            // The store finds half a commit and does not take it up.
+            Some(Doom::Torn) => {
+                tally.commits_torn += 1;
+                return None;
+            }
+            Some(Doom::AfterCommit) => tally.commits_untold += 1,
+            Some(Doom::AfterSome(_)) => tally.commits_half_told += 1,
+            None => {}
         }
         for write in writes {
-            self.write(host, write);
+            self.write(host, write, Why::Written);
         }
-        doom.is_none()
+        match doom {
+            Some(Doom::AfterSome(told)) => Some(Some(told)),
+            Some(_) => None,
+            None => Some(None),
+        }
     }
 
-    pub(super) fn write(&mut self, host: usize, write: Write) {
+    pub(super) fn write(&mut self, host: usize, write: Write, why: Why) {
         let at = self.elapsed();
+        let node = self.hosts[host].id();
+        let mutated = self.planted.mutation.filter(|_| why == Why::Written);
+        let write = match mutated {
+            None => Some(write),
+            Some(_) => {
+                let of_space = self.hosts[host].disk.of(write.space);
+                let old = of_space.filter(|(key, _)| *key == write.key).map(|(_, v)| v.to_vec());
+                let old = old.last();
+                self.planted.write((host, node), write, old.as_deref())
+            }
+        };
+        let Some(write) = write else { return };
         self.trace.add(host, at, &write.key);
         self.trace.add(host, at, write.value.as_deref().unwrap_or_default());
         let undo = self.hosts[host].disk.exchange(write.clone());
-        if let Err(what) = self.ledger.commit(&write, &undo) {
-            self.fail(&what);
+        let rest = REST.mul_f64(1.0 - 2.0 * f64::from(self.drift_ppm) / 1e6);
+        let node = node.filter(|_| !self.hosts[host].is_stale);
+        let commit = Commit { host, node, write: &write, undo: &undo, why, at, rest };
+        let held = self.ledger.commit(&commit);
+        self.hold(held);
+        if let Some(forgotten) = forgotten_by(&write).filter(|_| why == Why::Written) {
+            self.forgotten(forgotten);
         }
         self.hosts[host].untold.push(undo);
     }
 
     fn plan_wake(&mut self, host: usize) {
+        let clock = self.hosts[host].clock;
         let due = self.hosts[host].process.as_ref().and_then(|process| process.node.poll_timeout());
-        if let Some(at) = due.map(|at| at.max(self.now))
+        if let Some(at) = due.map(|at| clock.when(self.start, at).max(self.now))
             && self.hosts[host].wake.is_none_or(|planned| at < planned)
         {
             self.hosts[host].wake = Some(at);
@@ -146,7 +251,7 @@ impl Nodes {
 
     fn carry_out(&mut self, host: usize, output: Output) {
         match output {
-            Output::Persist(write) => self.write(host, write),
+            Output::Persist(write) => self.write(host, write, Why::Written),
             Output::Datagram { to, bytes } => self.send_datagram(host, to, bytes),
             Output::OpenStream { stream, to } => self.open_stream(host, stream, to),
             Output::StreamFrame { stream, bytes } => self.send_frame(host, stream, bytes),
@@ -154,6 +259,7 @@ impl Nodes {
             Output::Table(event) => self.table_event(host, &event),
             Output::Claim { id, outcome } => {
                 self.hosts[host].untold.clear();
+                self.claim_is_known(host, &outcome);
                 self.claim_ended(host, id, outcome);
             }
             Output::Granted { ticket, result } => {
@@ -161,130 +267,112 @@ impl Nodes {
                 self.granted(host, ticket, result);
             }
             Output::Defined(definition) => {
-                if let Err(what) = self.ledger.define(&definition) {
-                    self.fail(&what);
-                }
+                self.stays_deleted(host, definition.id);
+                let held = self.ledger.define(&definition);
+                self.hold(held);
             }
             Output::Deleted(network) => {
                 self.ledger.tally.deletes += 1;
-                self.note(format!("host {host} hears that {} is deleted", network.short()));
+                self.process_mut(host).deleted.insert(network);
+                self.note_on(host, format!("hears that {} is deleted", network.short()));
             }
             Output::JoinFailed(refusal) => {
-                self.note(format!("host {host} is not let in: {refusal}"));
+                self.note_on(host, format!("is not let in: {refusal}"));
                 if !self.hosts[host].is_joined() {
                     self.end_membership(host);
                 }
             }
             Output::HandedOver(unacknowledged) => {
-                self.note(format!("host {host} handed over, {} owe", unacknowledged.len()));
-                self.left_orderly &= unacknowledged.is_empty();
-                let now = self.now;
+                self.note_on(host, format!("handed over, {} owe", unacknowledged.len()));
+                self.ledger.allowance.ranges_left |= !unacknowledged.is_empty();
+                let now = self.local(host);
                 self.process_mut(host).node.with_db(now, |db| db.leave(now));
             }
             Output::Left => {
-                self.note(format!("host {host} left"));
+                self.note_on(host, "left");
                 self.ledger.tally.left += 1;
                 self.end_membership(host);
             }
             Output::Ready => {
+                self.hosts[host].is_stale = false;
                 self.publish_routes(host);
                 let life = self.hosts[host].life;
                 let at = self.now + TABLES_SETTLE;
                 self.schedule(at, Event::TablesSettled { host, life });
             }
-            Output::RolledBack(RolledBackBy::Forgotten) => {
-                self.note(format!("host {host} hears that it is forgotten"));
-                self.end_membership(host);
+            Output::RolledBack(by) => self.rolled_back(host, by),
+            Output::Member(MemberEvent::Up(member)) => self.stays_gone(host, member.id),
+            Output::Member(MemberEvent::Failed(_)) => self.parted(),
+            Output::Alarm(alarm) if self.may_alarm() => self.note_on(host, alarm),
+            Output::Alarm(alarm) => {
+                self.break_off(Invariant::NoFault, format!("host {host} alarms: {alarm}"));
             }
-            Output::RolledBack(by) => self.fail(&format!("host {host} was rolled back: {by:?}")),
-            Output::Alarm(alarm) => self.fail(&format!("host {host} alarms: {alarm}")),
-            Output::Overflow(bound) => self.fail(&format!("host {host} overflows: {bound}")),
-            Output::Watch { .. } | Output::Member(_) | Output::Joined | Output::Keys(_) => {}
-        }
-    }
-
-    fn host_at(&self, addr: SocketAddr) -> Option<usize> {
-        self.hosts.iter().position(|host| host.addr == addr)
-    }
-
-    fn send_datagram(&mut self, host: usize, to: SocketAddr, bytes: Vec<u8>) {
-        let at = self.elapsed();
-        self.trace.add(host, at, &bytes);
-        self.hosts[host].untold.clear();
-        let Some(to) = self.host_at(to) else { return };
-        if !self.network.passes(host, to) {
-            self.ledger.tally.cut += 1;
-            return;
-        }
-        let from = self.hosts[host].addr;
-        let copies = self.network.copies(&mut self.rng);
-        match copies.len() {
-            0 => self.ledger.tally.lost += 1,
-            1 => {}
-            _ => self.ledger.tally.duplicated += 1,
-        }
-        for delay in copies {
-            let bytes = bytes.clone();
-            let at = self.now + delay;
-            let last = &mut self.hosts[to].arrivals;
-            let before = last.entry(host).or_insert(at);
-            if at < *before {
-                self.ledger.tally.overtaken += 1;
+            Output::Overflow(bound) => {
+                self.break_off(Invariant::QueuesBounded, format!("host {host}: {bound}"));
             }
-            *before = at.max(*before);
-            self.schedule(at, Event::Datagram { to, from, bytes });
+            Output::Joined => {
+                self.ledger.tally.joined += 1;
+                self.note_on(host, "is let in");
+            }
+            Output::Watch { .. }
+            | Output::Keys(_)
+            | Output::Member(
+                MemberEvent::Left(_) | MemberEvent::Forgotten(_) | MemberEvent::Renamed(_),
+            ) => {}
         }
     }
 
-    pub(super) fn tell(&mut self, host: usize, after: Duration, input: StreamInput) {
-        let life = self.hosts[host].life;
-        self.schedule(self.now + after, Event::Stream { to: host, life, input });
+    fn rolled_back(&mut self, host: usize, by: RolledBackBy) {
+        match by {
+            RolledBackBy::Forgotten => {
+                self.note_on(host, "hears that it is forgotten");
+                self.ledger.tally.returned += 1;
+            }
+            RolledBackBy::Boot(_) | RolledBackBy::Record => {
+                self.note_on(host, format!("hears that it was rolled back: {by:?}"));
+                self.hold(ensure(self.ledger.allowance.disks_lost, Invariant::NoFault, || {
+                    format!("host {host} was told that it was rolled back, and was not: {by:?}")
+                }));
+                self.ledger.tally.rolled_back += 1;
+            }
+        }
+        self.end_membership(host);
     }
 
-    fn open_stream(&mut self, host: usize, stream: StreamId, to: SocketAddr) {
-        self.hosts[host].untold.clear();
-        let failed = |reason: &str| StreamInput::Failed { stream, reason: reason.to_owned() };
-        let peer = self
-            .host_at(to)
-            .filter(|peer| self.network.passes(host, *peer) && self.network.passes(*peer, host));
-        let Some(peer) = peer else {
-            return self.tell(host, CONNECT_PATIENCE, failed("timed out"));
-        };
-        let latency = self.network.stream_latency(&mut self.rng);
-        if self.hosts[peer].process.is_none() {
-            return self.tell(host, latency, failed("connection refused"));
-        }
-        self.hosts[peer].accepted += 1;
-        let accepted = StreamId::accepted(self.hosts[peer].accepted);
-        self.connections.connect((host, stream), (peer, accepted), self.now + latency);
-        let from = self.hosts[host].addr;
-        self.tell(peer, latency, StreamInput::Accepted { stream: accepted, from });
-        self.tell(host, latency * 2, StreamInput::Connected { stream });
+    /// An owner that was away while it was forgotten by force, or whose disk was touched, is told
+    /// that others have what was its.
+    fn may_alarm(&self) -> bool {
+        self.ledger.allowance.forced || self.ledger.allowance.disks_lost
     }
 
-    fn send_frame(&mut self, host: usize, stream: StreamId, bytes: Vec<u8>) {
-        let (now, at) = (self.now, self.elapsed());
-        self.trace.add(host, at, &bytes);
-        self.hosts[host].untold.clear();
-        let latency = self.network.stream_latency(&mut self.rng);
-        let Some(peer) = self.connections.peer((host, stream)) else { return };
-        if !self.network.passes(host, peer.host) || !self.network.passes(peer.host, host) {
-            let peer = *peer;
-            let _ = self.connections.close((host, stream));
-            self.tell(host, BREAK_PATIENCE, StreamInput::Closed { stream });
-            let stream = peer.stream;
-            return self.tell(peer.host, BREAK_PATIENCE, StreamInput::Closed { stream });
-        }
-        peer.last = (now + latency).max(peer.last + Duration::from_nanos(1));
-        let peer = *peer;
-        let input = StreamInput::Frame { stream: peer.stream, bytes };
-        self.tell(peer.host, peer.last - now, input);
+    fn stays_deleted(&mut self, host: usize, network: NetworkId) {
+        let back = self.process(host).deleted.contains(&network);
+        self.hold(ensure(!back, Invariant::NothingResurrects, || {
+            format!("{} is back on host {host} after its delete", network.short())
+        }));
     }
 
-    fn close_stream(&mut self, host: usize, stream: StreamId) {
-        if let Some(peer) = self.connections.close((host, stream)) {
-            let after = peer.last.saturating_duration_since(self.now) + Duration::from_micros(1);
-            self.tell(peer.host, after, StreamInput::Closed { stream: peer.stream });
-        }
+    fn stays_gone(&mut self, host: usize, node: weft_api::NodeId) {
+        let key = |kind: FactKind| [&[kind.0], node.as_bytes().as_slice()].concat();
+        let gone = [key(FactKind::LEFT), key(FactKind::FORGOTTEN)];
+        let is_gone = self.hosts[host]
+            .disk
+            .of(weft_api::Space::Facts)
+            .any(|(key, _)| gone.iter().any(|gone| gone == key));
+        self.hold(ensure(!is_gone, Invariant::NothingResurrects, || {
+            format!("host {host} holds {} alive, which is gone for good", node.short())
+        }));
     }
+}
+
+/// The node that a write says is forgotten.
+fn forgotten_by(write: &Write) -> Option<weft_api::NodeId> {
+    let (kind, subject) = write.key.split_first()?;
+    let is_forgotten = write.space == weft_api::Space::Facts && *kind == FactKind::FORGOTTEN.0;
+    let id = <[u8; 16]>::try_from(subject).ok().filter(|_| is_forgotten)?;
+    Some(weft_api::NodeId::from_bytes(id))
+}
+
+const fn ends_membership(effect: &Output) -> bool {
+    matches!(effect, Output::JoinFailed(_) | Output::Left | Output::RolledBack(_))
 }
