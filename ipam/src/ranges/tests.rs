@@ -83,11 +83,11 @@ proptest! {
 
 #[test]
 fn an_interval_past_the_greatest_integer_is_refused() {
-    let span = |gap, more| Span { gap, more, version: 1, owner: 0 };
+    let span = |gap, more| WireSpan { gap, more, version: 1, owner: 0 };
     for spans in [
         vec![span(u128::MAX, 1)],
         vec![span(0, u128::MAX), span(0, 0)],
-        vec![Span { owner: 1, ..span(0, 0) }],
+        vec![WireSpan { owner: 1, ..span(0, 0) }],
     ] {
         let bytes = codec::encode(&Wire::Marked { owners: vec![node(1)], spans });
         assert_eq!(join_ranges(None, &bytes), Err(JoinError("ranges")));

@@ -85,10 +85,21 @@ impl Ceded {
 
 impl Claims {
     /// Tells whether a claim to forget `node`, own or another's, is under way: nothing is taken
-    /// from it until that is withdrawn.
+    /// from it until that is withdrawn. The claim of one that is to be forgotten itself does not
+    /// count: it ends with its claimant, which all must agree to, `node` too.
     pub(crate) fn is_named(&self, node: NodeId) -> bool {
-        let held = self.held.values().map(|held| &held.record.body);
-        self.open_claims().map(|(_, body)| body).chain(held).any(|body| names(body, node))
+        let mut by = self.held.iter().filter(|(_, held)| names(&held.record.body, node));
+        self.is_own_victim(node) || by.any(|(claim, _)| !self.is_to_be_forgotten(claim.node))
+    }
+
+    /// Whether an own open claim names `node`.
+    fn is_own_victim(&self, node: NodeId) -> bool {
+        self.open_claims().any(|(_, body)| names(body, node))
+    }
+
+    fn is_to_be_forgotten(&self, claimant: NodeId) -> bool {
+        let mut held = self.held.values();
+        self.is_own_victim(claimant) || held.any(|held| names(&held.record.body, claimant))
     }
 
     pub(super) fn hindrance_to_forget(

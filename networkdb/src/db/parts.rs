@@ -285,12 +285,14 @@ impl NetworkDb {
         }
     }
 
+    /// Nothing is taken from a member that is to be forgotten, so it is not waited for.
     fn check_ready(&mut self) {
+        let has_told = |node| self.sync.facts_synced(node) || self.claims.is_named(node);
         let waits = self.ready != Readiness::Waiting
             || self.rolled_back
             || self.join != Joining::Idle
             || self.membership.roster().unheard().next().is_some()
-            || !self.membership.alive().all(|member| self.sync.facts_synced(member.id));
+            || !self.membership.alive().all(|member| has_told(member.id));
         if !waits {
             self.ready = Readiness::Ready;
             self.outputs.push_back(Output::Ready);

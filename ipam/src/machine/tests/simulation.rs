@@ -73,8 +73,9 @@ struct Filled {
     /// Addresses that could be handed out, and those that were.
     usable: u64,
     bound: u64,
-    /// Requests that a node answered from what it owns, after a round trip, after two, after more.
-    trips: [u64; 4],
+    /// Requests by the round trips that their answers took: none, one, and so on; the last counts
+    /// those that took more, too.
+    trips: [u64; 6],
 }
 
 impl Filled {
@@ -169,7 +170,7 @@ fn fill(cluster: &mut Cluster, users: &mut Users, space: Space) -> Filled {
         let before = cluster.now;
         cluster.any(node, space, users.endpoints).unwrap();
         let trips = (cluster.now - before).div_duration_f64(ROUND_TRIP).ceil();
-        filled.trips[(trips as usize).min(3)] += 1;
+        filled.trips[(trips as usize).min(5)] += 1;
     }
     (filled.usable, filled.bound) = (usable as u64, cluster.bound(space) as u64);
     for node in 0..4 {
@@ -194,9 +195,11 @@ fn no_schedule_binds_twice_loses_space_or_starves() {
     }
     println(&format!("{schedules} schedules held: {filled:?}"));
     assert_eq!(filled.bound, filled.usable, "a pool is usable to its last address");
-    let [_, one, two, more] = filled.trips;
+    // An owner that has nothing left says so, and the next one is asked.
+    let [_, one, two, more @ ..] = filled.trips;
+    let more: u64 = more.iter().sum();
     assert!(one + two > 0, "something is donated");
-    assert!(more * 100 <= one + two, "{more} of {} took more than two trips", one + two + more);
+    assert!(more * 20 <= one + two, "{more} of {} took more than two trips", one + two + more);
 }
 
 #[test]

@@ -387,7 +387,9 @@ impl Cluster {
             Event::Packet { from, to, bytes } => {
                 let message: Message = record::decode(&bytes).expect("it was encoded here");
                 self.with(to, |claims, world, now| {
-                    claims.handle_message(from, message, world, now)
+                    if !claims.is_named(from) {
+                        claims.handle_message(from, message, world, now);
+                    }
                 });
                 self.drain(to);
             }

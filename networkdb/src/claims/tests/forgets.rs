@@ -261,3 +261,23 @@ fn a_failed_claimant_that_is_to_be_forgotten_is_not_in_the_way() {
     cluster.run_for(SECOND);
     assert_eq!(*outcome(&cluster, 1, claim), Outcome::Forgotten(vec![id(4), id(5)]));
 }
+
+#[test]
+fn a_forget_that_lost_its_claimant_ends_with_it_although_its_victim_is_back() {
+    let mut cluster = Cluster::new(4, 1);
+    stop(&mut cluster, 4);
+    cluster.cut(&[1], &[3]);
+    cluster.submit(1, forget(&[4], Reach::Everyone));
+    cluster.run_for(MS * 50);
+    stop(&mut cluster, 1);
+    cluster.start(4);
+    cluster.declare_to_all(4, MemberChange::Up);
+    cluster.declare(4, 1, MemberChange::Failed);
+    let is_named = |cluster: &Cluster| cluster.node(2).claims.as_ref().unwrap().is_named(id(4));
+    assert!(is_named(&cluster), "its claimant may have all it needs");
+    let claim = cluster.submit(2, forget(&[1], Reach::Everyone));
+    cluster.run_for(SECOND);
+    assert_eq!(*outcome(&cluster, 2, claim), Outcome::Forgotten(vec![id(1)]));
+    assert!(!is_named(&cluster));
+    assert!((2..=4).all(|n| is_gone(&cluster, n, 1) && !is_gone(&cluster, n, 4)));
+}
