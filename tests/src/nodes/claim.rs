@@ -16,7 +16,7 @@ impl Nodes {
                 Some(node) => (FactKind::FORGOTTEN, *node.as_bytes()),
                 None => return,
             },
-            _ => return,
+            Outcome::Joined(_) | Outcome::Rotated(_) | Outcome::Refused(_) => return,
         };
         self.ledger.tally.claims_checked += 1;
         let claimant = self.node(host).id();
