@@ -30,33 +30,35 @@ fn with(knobs: &[(&str, &str)]) -> Knobs {
     calm
 }
 
+/// Knobs, the counter that they move, and how it is read.
+type Row = (&'static [(&'static str, &'static str)], &'static str, fn(&Tally) -> u64);
+
+const MORTAL: (&str, &str) = ("crashes", "always");
+
 #[test]
 fn each_knob_shows_effect_and_none_without_it() {
     let calm = sum(&with(&[]));
     assert!(calm.endpoints > 10 && calm.networks > 5 && calm.joined > 5 && calm.frames_arrived > 5);
-    /// Knobs, the counter that they move, and how it is read.
-    type Row = (&'static [(&'static str, &'static str)], &'static str, fn(&Tally) -> u64);
-    let mortal = ("crashes", "always");
     let rows: &[Row] = &[
         (&[("loss", "0.3")], "lost", |t| t.lost),
         (&[("duplicate", "0.2")], "duplicated", |t| t.duplicated),
         (&[("jitter_ms", "40")], "overtaken", |t| t.overtaken),
         (&[("delay_ms", "60")], "delayed", |t| t.delayed),
         (&[("drift_ppm", "20000")], "drift_ms_max", |t| t.drift_ms_max),
-        (&[mortal], "crashes", |t| t.crashes),
-        (&[mortal], "crashes_between", |t| t.crashes_between),
-        (&[mortal], "commits_unwritten", |t| t.commits_unwritten),
-        (&[mortal], "commits_torn", |t| t.commits_torn),
-        (&[mortal], "commits_untold", |t| t.commits_untold),
-        (&[mortal], "commits_half_told", |t| t.commits_half_told),
+        (&[MORTAL], "crashes", |t| t.crashes),
+        (&[MORTAL], "crashes_between", |t| t.crashes_between),
+        (&[MORTAL], "commits_unwritten", |t| t.commits_unwritten),
+        (&[MORTAL], "commits_torn", |t| t.commits_torn),
+        (&[MORTAL], "commits_untold", |t| t.commits_untold),
+        (&[MORTAL], "commits_half_told", |t| t.commits_half_told),
         (&[("splits", "always")], "splits", |t| t.splits),
         (&[("splits", "always")], "cut", |t| t.cut),
         (&[("one_way", "always")], "one_way_cuts", |t| t.one_way_cuts),
         (&[("flaps", "always")], "flaps", |t| t.flaps),
         (&[("stalls", "always")], "stalled", |t| t.stalled),
         (&[("leaves", "always")], "left", |t| t.left),
-        (&[("forgets", "always"), mortal], "forgotten", |t| t.forgotten),
-        (&[("forgets", "always"), ("force", "always"), mortal], "forced", |t| t.forced),
+        (&[("forgets", "always"), MORTAL], "forgotten", |t| t.forgotten),
+        (&[("forgets", "always"), ("force", "always"), MORTAL], "forced", |t| t.forced),
         (&[("lost_disks", "always")], "disks_lost", |t| t.disks_lost),
         (&[("old_disks", "always")], "disks_rolled_back", |t| t.disks_rolled_back),
         (&[("cloned_disks", "always"), ("leaves", "always")], "disks_cloned", |t| t.disks_cloned),
