@@ -54,9 +54,10 @@ impl ArgFields for Arguments {
 }
 
 /// Limits as runtimes spell them: as the conventions of CNI have it, or, as containerd does, with
-/// a capital, which Go's plugins take for the same.
+/// a capital, which Go's plugins take for the same. A limit that nobody here knows is refused:
+/// who asks for one must not go without.
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Limits {
     #[serde(alias = "IngressRate")]
     ingress_rate: Option<u64>,

@@ -64,14 +64,27 @@ pub(super) fn exec(args: &CniInstallArgs) -> Result<(), Failure> {
                 io::copy(&mut File::open("/proc/self/exe")?, file).map(drop)
             }),
             (Done::Written | Done::Replaced, false) => {
-                let text = configuration(&args.network, &socket, &bin_dirs);
-                place(path, 0o644, |file| file.write_all(text.as_bytes()))
+                let list = configuration(&args.network, &socket, &bin_dirs);
+                if list["disableCheck"] == true {
+                    output::say(&format!(
+                        "`{PORTMAP}` stops before CNI {NEWEST}, so runtimes do without CHECK, GC \
+                         and STATUS here; install again when it is newer, with --force"
+                    ));
+                }
+                place(path, 0o644, |file| writeln!(file, "{list:#}"))
             }
         };
         written.map_err(|error| {
             Failure::failed(format!("`{}` cannot be written: {error}", path.display()))
                 .with_hint("run as root, or name other directories with --bin-dir and --conf-dir")
         })?;
+    }
+    let kept = plan.iter().find(|installed| installed.done == Done::Kept);
+    if let Some(other) = kept.and_then(|kept| other_network(&kept.path, &args.network)) {
+        output::say(&format!(
+            "`{CONFLIST}` is kept and is of the network `{other}`: --force writes one of `{}`",
+            args.network
+        ));
     }
     if let Some(before) = earlier(&args.conf_dir) {
         output::say(&format!(
@@ -148,8 +161,17 @@ fn is_conflist(bytes: &[u8]) -> bool {
         .is_some_and(|plugins| plugins.iter().any(|plugin| plugin["type"] == NAME))
 }
 
-/// The configuration of a network, with ports where the plugin for them is there.
-fn configuration(network: &str, socket: &Path, bin_dirs: &[PathBuf]) -> String {
+/// The network of a configuration that is there, where it is not the one wanted.
+fn other_network(path: &Path, wanted: &str) -> Option<String> {
+    let list: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let own = list["plugins"].as_array()?.iter().find(|plugin| plugin["type"] == NAME)?;
+    let network = own["network"].as_str().or(list["name"].as_str())?;
+    (network != wanted).then(|| network.to_owned())
+}
+
+/// The configuration of a network, with ports where the plugin for them is there. An older one
+/// fails at CHECK of a container with ports, so nobody is to ask it then.
+fn configuration(network: &str, socket: &Path, bin_dirs: &[PathBuf]) -> Value {
     let portmap = cni::invoke::find_in_path(PORTMAP, bin_dirs).ok();
     let mut list: Value = serde_json::from_str(TEMPLATE).expect("the template is JSON");
     list["name"] = network.into();
@@ -161,13 +183,14 @@ fn configuration(network: &str, socket: &Path, bin_dirs: &[PathBuf]) -> String {
         plugins.push(json!({
             "type": PORTMAP, "capabilities": {"portMappings": true}, "snat": true,
         }));
-        if let (false, Some(versions)) =
-            (speaks_newest(&portmap), list["cniVersions"].as_array_mut())
-        {
-            versions.retain(|version| version != NEWEST);
+        if !speaks_newest(&portmap) {
+            list["disableCheck"] = true.into();
+            if let Some(versions) = list["cniVersions"].as_array_mut() {
+                versions.retain(|version| version != NEWEST);
+            }
         }
     }
-    format!("{list:#}\n")
+    list
 }
 
 fn speaks_newest(plugin: &Path) -> bool {
@@ -243,6 +266,8 @@ mod tests {
         fs::write(&conflist, &text).unwrap();
         exec(&args).unwrap();
         assert_eq!(fs::read_to_string(&conflist).unwrap(), text);
+        assert_eq!(other_network(&conflist, "pods").as_deref(), Some("mine"));
+        assert_eq!(other_network(&conflist, "mine"), None);
         let connection = Connection { socket: "/run/other.sock".into() };
         exec(&CniInstallArgs { force: true, connection, ..args }).unwrap();
         assert_ne!(fs::read_to_string(&conflist).unwrap(), text);
@@ -274,8 +299,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let bin_dirs = [directory.path().to_owned()];
         let list = |bin_dirs: &[PathBuf]| {
-            let text = configuration("pods", Path::new(DEFAULT_SOCKET), bin_dirs);
-            cni::libcni::conf_list_from_bytes(text.as_bytes()).unwrap()
+            let list = configuration("pods", Path::new(DEFAULT_SOCKET), bin_dirs);
+            cni::libcni::conf_list_from_bytes(list.to_string().as_bytes()).unwrap()
         };
         assert_eq!(list(&bin_dirs).plugins.len(), 1);
         for (versions, newest) in [(r#"["1.0.0"]"#, "1.0.0"), (r#"["1.0.0","1.1.0"]"#, "1.1.0")] {
@@ -285,6 +310,7 @@ mod tests {
             fs::set_permissions(&portmap, fs::Permissions::from_mode(0o755)).unwrap();
             let list = list(&bin_dirs);
             assert_eq!((list.plugins.len(), list.cni_version.as_str()), (2, newest));
+            assert_eq!(list.disable_check, newest != NEWEST);
         }
     }
 }
