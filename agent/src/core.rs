@@ -20,11 +20,13 @@ use crate::gossip::streams::{Incoming, Life, SharedSecrets, Streams};
 use crate::identity::Identity;
 use crate::node::{Node, Output};
 use crate::store::{Store, StoreError};
+use strangers::{Strangers, refused};
 
 pub mod calls;
 pub mod cluster;
 mod effects;
 mod handle;
+mod strangers;
 
 pub use handle::{CoreHandle, Stopped};
 
@@ -81,6 +83,7 @@ pub struct Core {
     settings: Settings,
     store: Store,
     udp: Arc<UdpSocket>,
+    strangers: Strangers,
     streams: Streams,
     secrets: SharedSecrets,
     next_accepted: u64,
@@ -150,6 +153,7 @@ impl Core {
             settings,
             store,
             udp: Arc::new(udp),
+            strangers: Strangers::new(now),
             streams: Streams::new(secrets.clone(), stream_sender),
             secrets,
             next_accepted: 1,
@@ -186,13 +190,14 @@ impl Core {
         let mut buffer = vec![0; 65_536];
         let udp = self.udp.clone();
         loop {
-            let due = self.node.as_ref().and_then(Node::poll_timeout);
+            let held = self.strangers.held_until(Instant::now());
+            let due = self.node.as_ref().and_then(Node::poll_timeout).into_iter().chain(held).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(input) = inputs.streams.recv() => self.take_stream(input, Instant::now()),
                 Some(incoming) = inputs.incoming.recv() => self.accept(incoming, Instant::now()),
-                ready = udp.readable() => drop(ready),
+                ready = udp.readable(), if held.is_none() => drop(ready),
                 Some(call) = inputs.calls.recv() => call(&mut self, Instant::now()),
                 () = sleep_until(due) => {}
             }
@@ -214,9 +219,18 @@ impl Core {
 
     fn take_datagrams(&mut self, buffer: &mut [u8]) {
         for _ in 0..INPUTS_PER_ROUND {
+            let now = Instant::now();
+            if self.strangers.held_until(now).is_some() {
+                return;
+            }
             let Ok((length, from)) = self.udp.try_recv_from(buffer) else { return };
-            if let Some(node) = &mut self.node {
-                node.handle_datagram(from, &buffer[..length], Instant::now());
+            let wrong = self.node.as_mut().map_or(1, |node| {
+                let before = refused(node.db().counters());
+                node.handle_datagram(from, &buffer[..length], now);
+                refused(node.db().counters()) - before
+            });
+            if self.strangers.refuse(wrong, now) {
+                self.count("datagrams_held");
             }
         }
     }

@@ -3,6 +3,7 @@
 pub mod callers;
 pub mod cluster;
 pub mod fuzz;
+pub mod junk;
 pub mod nodes;
 pub mod targets;
 pub mod testbed;

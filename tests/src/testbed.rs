@@ -19,6 +19,7 @@ mod runtime;
 mod sandbox;
 mod swarm;
 mod systemd;
+pub mod tap;
 mod world;
 
 use std::collections::BTreeSet;

@@ -13,6 +13,7 @@ mod idle;
 mod kernel_watch;
 mod peers;
 mod process;
+mod strangers;
 mod table;
 mod throughput;
 
@@ -29,7 +30,7 @@ use table::{Row, Table};
 const PART_MAX: Duration = Duration::from_secs(150);
 
 const USAGE: &str = "usage: bench --weft PROGRAM [--markdown FILE] [--only PART]...
-parts: entries attach peers addresses throughput idle docker cni";
+parts: entries attach peers addresses throughput idle strangers docker cni";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -39,18 +40,20 @@ enum Part {
     Addresses,
     Throughput,
     Idle,
+    Strangers,
     Docker,
     Cni,
 }
 
 /// In the order of the table.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("entries", Part::Entries),
     ("attach", Part::Attach),
     ("peers", Part::Peers),
     ("addresses", Part::Addresses),
     ("throughput", Part::Throughput),
     ("idle", Part::Idle),
+    ("strangers", Part::Strangers),
     ("docker", Part::Docker),
     ("cni", Part::Cni),
 ];
@@ -161,6 +164,7 @@ async fn one(part: Part, beds: Beds) -> anyhow::Result<Vec<Row>> {
         Part::Addresses => addresses::measure(&beds).await,
         Part::Throughput => throughput::measure(&beds).await,
         Part::Idle => idle::measure(&beds).await,
+        Part::Strangers => strangers::measure(&beds).await,
         Part::Docker => docker::measure().await,
         Part::Cni => cni::measure().await,
     }
