@@ -386,8 +386,14 @@ impl Membership {
                 OwnedNotification::MemberDown(id) => self.note(id, Standing::Down),
                 OwnedNotification::Rename(..)
                 | OwnedNotification::Active
-                | OwnedNotification::Idle
-                | OwnedNotification::Rejoin(_) => self.refresh(),
+                | OwnedNotification::Idle => self.refresh(),
+                OwnedNotification::Rejoin(_) => {
+                    // A new renewal makes foca stop its probes until it hears something new of a
+                    // member. Those that it has are there still.
+                    let none = std::iter::empty();
+                    let _ = self.foca.apply_many(none, false, &mut self.outbox);
+                    self.refresh();
+                }
                 OwnedNotification::ProbeFailed(..) => failed = true,
                 OwnedNotification::Defunct
                 | OwnedNotification::DataReceived(_)

@@ -139,6 +139,23 @@ fn a_one_way_cut_ends_without_an_operator() {
     cluster.until(seconds(15), "all hold all alive", everyone_alive);
 }
 
+/// It comes under a new renewal then, and must not stop asking after the others for that.
+#[test]
+fn who_hears_of_its_own_death_is_back_by_itself() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::formed(seed, 2);
+        cluster.network.cut(1, 0);
+        cluster.until(seconds(30), "one is dead for the other", |c| failures(c, 0) == 1);
+        cluster.run(millis(100 * seed));
+        cluster.contact = None;
+        cluster.network.heal();
+        cluster.until(seconds(15), "all hold all alive", everyone_alive);
+        // Without one they met by a stream, and all at once.
+        let took = cluster.contact.map_or(Duration::ZERO, |contact| cluster.now() - contact);
+        assert!(took < seconds(2), "seed {seed}: {took:?} from the first contact");
+    }
+}
+
 #[test]
 fn a_restarted_member_keeps_its_id_and_has_a_new_boot() {
     let mut cluster = Cluster::formed(9, 5);
