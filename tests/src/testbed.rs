@@ -8,6 +8,7 @@ mod agent;
 mod clock;
 mod container;
 mod containerd;
+mod crowd;
 mod docker;
 mod engine;
 mod fault;
