@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 
-.PHONY: help setup demo test bench ci lint image plugin compose sim ipam
+.PHONY: help setup demo test bench ci lint image plugin compose sim ipam soak
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -45,6 +45,11 @@ sim: ## sweep the simulator of the whole cluster: SEEDS=0..10000, ARGS=--json (d
 SCHEDULES ?= 100000
 ipam: ## sweep the schedules of address allocation: SCHEDULES=100000 (docs/TESTING.md)
 	@WEFT_IPAM_SCHEDULES=$(SCHEDULES) $(CARGO) test --release --locked -p weft-ipam --lib -- --nocapture no_schedule_binds_twice | tail -4
+
+MINUTES ?= 60
+soak: setup ## real agents through changes and faults, and what they hold: MINUTES=60, ARGS=--json
+	@scripts/progress "building weft and the soak (release)" $(CARGO) build --release --locked --bin weft --bin soak
+	@$$($(CARGO) metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/soak --minutes $(MINUTES) $(ARGS)
 
 bench: setup ## measure, and print ratios
 	@scripts/bench

@@ -27,6 +27,7 @@ use crate::docker::{Plugin, PluginServer};
 use crate::failure::Failure;
 use crate::gossip::streams::{self, SharedSecrets};
 use crate::ipam_driver::{self, WeftIpam};
+use crate::last_end::LastEnd;
 use crate::overlay_driver::{NETWORK_TYPE, OverlayDriver, OverlayTask};
 use crate::plugins::{Patience, Plugins};
 use crate::registry::Registry;
@@ -118,6 +119,7 @@ impl App {
                 pools: cluster_pools(&config.pools)?,
                 vxlan_port: config.vxlan_port,
                 uplink_mtu,
+                data_dir: config.data_dir.clone(),
                 run_dir: config.run_dir.clone(),
                 socket: config.socket.clone(),
                 docker: config.docker.clone(),
@@ -188,12 +190,17 @@ impl App {
             let (controller, stop) = (self.controller.clone(), rest_stop.clone());
             async move { controller.let_networks_go(stop).await }
         });
+        rest.spawn({
+            let (controller, stop) = (self.controller.clone(), rest_stop.clone());
+            async move { controller.beat(stop).await }
+        });
         self.controller.begin_reconciling().await;
         rest.spawn({
             let (controller, stop) = (self.controller.clone(), rest_stop.clone());
             async move { controller.end_detached_until(stop).await }
         });
         started.send_replace(true);
+        LastEnd::forget(&self.config.socket);
         let mut discovered = None;
         if let Some((server, plugin)) = self.docker {
             if let Err(error) = plugin.restore().await {

@@ -60,6 +60,8 @@ pub struct Settings {
     pub vxlan_port: u16,
     /// MTU of the interface that holds the advertised address, in bytes.
     pub uplink_mtu: u32,
+    /// Where durable state lives.
+    pub data_dir: std::path::PathBuf,
     /// Where runtime files live.
     pub run_dir: std::path::PathBuf,
     /// The control socket.
@@ -86,6 +88,7 @@ pub struct Controller {
     /// Wakes whoever cleans up behind engines.
     engines: Notify,
     started: Instant,
+    pulse: crate::pulse::Pulse,
 }
 
 impl Controller {
@@ -111,6 +114,7 @@ impl Controller {
             defined: Notify::new(),
             engines: Notify::new(),
             started: now,
+            pulse: crate::pulse::Pulse::default(),
         }
     }
 

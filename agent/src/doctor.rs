@@ -5,11 +5,37 @@
 
 pub mod engine;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
-use weft_api::control::{Check, MemberResource, MemberState, NetworkResource};
+use weft_api::control::{
+    Check, EndpointResource, EndpointState, MemberResource, MemberState, NetworkResource,
+};
+
+use crate::last_end::LastEnd;
+use crate::pulse::Standstill;
+
+/// How long what is over is warned of.
+const RECENT: Duration = Duration::from_secs(3600);
+
+/// Judges that nobody answers on the control socket; `last` is the word that the last agent left.
+pub fn absent(error: &str, hint: &str, last: Option<&LastEnd>) -> Check {
+    let Some(LastEnd { reason, ago }) = last else { return Check::fail("agent", error, hint) };
+    let ago = ago.map_or_else(String::new, |ago| format!("{} ago ", short(ago)));
+    Check::fail("agent", format!("{error}; {ago}one ended: {reason}"), hint)
+}
+
+/// A time in its largest unit, for people.
+fn short(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
 
 /// Judges something the kernel has to be able to do, by what came of trying it. A kernel without
 /// nftables or IPv6 tunnels still carries networks that need neither.
@@ -90,6 +116,47 @@ pub fn data_path(failed: u64, last: Option<&str>, conflicts: &[String]) -> Vec<C
         Check::warn("conflict", conflict.clone(), "detach one of the two endpoints")
     }));
     checks
+}
+
+/// Judges what was found in the kernel in another shape than planned, and put right: `repairs`
+/// since the start by kind, such as `fdb_missing`, and the time since the last of what was missing
+/// or wrong. What was too much is left by whoever was there before, and means nothing.
+pub fn repairs(repairs: &BTreeMap<String, u64>, last: Option<Duration>) -> Check {
+    let counted: Vec<String> =
+        repairs.iter().map(|(kind, times)| format!("{} {times}", kind.replace('_', " "))).collect();
+    let Some(last) = last else {
+        let detail = "nobody else changed what is ours in the kernel";
+        return Check::ok("repairs", detail);
+    };
+    let detail = format!(
+        "somebody changed what is ours in the kernel: it was put right, at last {} ago ({})",
+        short(last),
+        counted.join(", ")
+    );
+    if last > RECENT {
+        return Check::ok("repairs", detail);
+    }
+    Check::warn("repairs", detail, "find out who: traffic may have been lost until then")
+}
+
+/// What a disk has to have left, in bytes: the state file grows by doubling what it needs.
+const DISK_FREE_MIN: u64 = 16 << 20;
+
+/// Judges the room for durable state.
+pub fn disk(directory: &Path, free: Result<u64, String>) -> Check {
+    let directory = directory.display();
+    let free = match free {
+        Ok(free) => free,
+        Err(error) => {
+            let hint = "see that the data directory is there";
+            return Check::warn("disk", format!("`{directory}`: {error}"), hint);
+        }
+    };
+    let detail = format!("`{directory}` has {} MiB left", free >> 20);
+    if free >= DISK_FREE_MIN {
+        return Check::ok("disk", detail);
+    }
+    Check::warn("disk", detail, "make room: an agent that cannot keep its state ends")
 }
 
 /// Judges whether endpoints of this host are told which MAC an address has now. What was not told
@@ -210,18 +277,25 @@ pub fn mtu(uplink: u32, overhead: u32, networks: &[NetworkResource]) -> Check {
 /// How late a timer may fire before failure detection suffers: half a probe interval.
 const LATENESS_MAX: Duration = Duration::from_millis(500);
 
-/// Judges the clock. Weft never compares wall clocks; what counts is that timers fire on time.
-pub fn clock(lateness: Duration) -> Check {
-    let detail =
-        format!("timers fire up to {} ms late; wall clocks do not matter", lateness.as_millis());
+/// Judges the clock. Weft never compares wall clocks; what counts is that timers fire on time, and
+/// that this process ran all the time.
+pub fn clock(lateness: Duration, last: Option<Standstill>, now: Instant) -> Check {
+    let hint = "the machine is overloaded or was suspended, or somebody stopped the process: \
+                others may take this node for failed";
+    let timers = format!("timers fire up to {} ms late", lateness.as_millis());
+    if let Some(Standstill { length, ended }) = last {
+        let ago = now.saturating_duration_since(ended);
+        if ago <= RECENT {
+            let detail =
+                format!("the agent stood still for {}, until {} ago", short(length), short(ago));
+            return Check::warn("clock", format!("{detail}; {timers}"), hint);
+        }
+    }
+    let detail = format!("{timers}; wall clocks do not matter");
     if lateness <= LATENESS_MAX {
         return Check::ok("clock", detail);
     }
-    Check::warn(
-        "clock",
-        detail,
-        "the machine is overloaded or was suspended: others may take this node for failed",
-    )
+    Check::warn("clock", detail, hint)
 }
 
 /// Judges the members: one check for all that is well, one for each that is not.
@@ -232,7 +306,13 @@ pub fn peers(members: &[MemberResource]) -> Vec<Check> {
         .iter()
         .filter(|member| !matches!(member.state, MemberState::Left | MemberState::Forgotten))
         .count();
-    let mut checks = vec![Check::ok("peers", format!("{alive} of {expected} answer"))];
+    let detail = format!("{alive} of {expected} answer");
+    let mut checks = vec![if alive == 0 && expected > 1 {
+        let hint = "look at this host's own network first; traffic may flow all the same";
+        Check::warn("peers", format!("{detail}: this node is cut off, or all others are"), hint)
+    } else {
+        Check::ok("peers", detail)
+    }];
     for member in others {
         let check = format!("peer {}", member.name);
         match member.state {
@@ -250,6 +330,41 @@ pub fn peers(members: &[MemberResource]) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Of how many probes a verdict on the network needs to know, and which share may go unanswered.
+const PROBES_MIN: u32 = 8;
+const PROBES_MISSED_MIN: u32 = 3;
+const MISSED_SHARE: u32 = 8;
+
+/// Judges the way between hosts by the last probes of this node's: how many there were, and how
+/// many of them nobody answered in time.
+pub fn probes(sent: u32, missed: u32) -> Check {
+    let detail = format!("{} of the last {sent} probes were answered", sent - missed);
+    let few = sent < PROBES_MIN || missed < PROBES_MISSED_MIN;
+    if few || missed * MISSED_SHARE < sent {
+        return Check::ok("probes", detail);
+    }
+    Check::warn(
+        "probes",
+        detail,
+        "packets get lost between hosts, or members went away or stand still: `peers` says who; \
+         else look at the network",
+    )
+}
+
+/// Judges endpoints: those whose namespace is gone.
+pub fn endpoints(endpoints: &[EndpointResource]) -> Vec<Check> {
+    let stale = endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Stale);
+    stale
+        .map(|endpoint| {
+            Check::warn(
+                format!("endpoint {}", endpoint.name),
+                "the namespace it was in is gone; its addresses stay its",
+                format!("`weft detach {}` gives them back", endpoint.id),
+            )
+        })
+        .collect()
 }
 
 fn reach_hint(address: SocketAddr) -> String {

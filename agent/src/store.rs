@@ -3,7 +3,9 @@
 //! A key is its [`Space`] and the owner's own key behind it. The file is 0600: it holds the
 //! cluster's keys.
 
-use std::fs::{File, OpenOptions};
+mod examination;
+
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -90,11 +92,19 @@ impl Store {
         let io = |source| StoreError::Io { path: path.to_owned(), source };
         let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
         let file = open_private(path).map_err(io)?;
+        // redb takes this lock again. Until then nobody writes what is examined.
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
+            TryLockError::Error(source) => io(source),
+        })?;
         // A file shorter than redb's own header that is not empty can only be a torn creation
         // or something else's; redb would take it for new.
         let length = file.metadata().map_err(io)?.len();
         if length > 0 && length < 512 {
             return Err(damaged(format!("only {length} bytes long")));
+        }
+        if length > 0 {
+            examination::examine(&file, length).map_err(io)?.map_err(damaged)?;
         }
         let db = Database::builder()
             .set_cache_size(CACHE_BYTES)
@@ -219,6 +229,84 @@ fn open_private(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file of some hundred records, as a clean end leaves it or as a kill does.
+    fn state_file(path: &Path, is_closed: bool) -> Vec<u8> {
+        let store = Store::open(path).unwrap();
+        for round in 0..6u8 {
+            let record = |n: u8| write(Space::Facts, &[round, n], Some(&[n; 200]));
+            store.commit(&(0..40).map(record).collect::<Vec<_>>()).unwrap();
+        }
+        if is_closed {
+            drop(store);
+            return std::fs::read(path).unwrap();
+        }
+        let bytes = std::fs::read(path).unwrap();
+        drop(store);
+        bytes
+    }
+
+    #[test]
+    fn a_bit_that_flipped_anywhere_is_refused_or_means_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        let whole = state_file(&path, true);
+        std::fs::write(&path, &whole).unwrap();
+        let records = Store::open(&path).unwrap().load(Space::Facts).unwrap();
+        assert_eq!(records.len(), 240);
+        let used = |at: &usize| whole[at & !4095..].iter().take(4096).any(|byte| *byte != 0);
+        let mut refused = 0;
+        for at in (0..512).chain((512..whole.len()).step_by(1021)).filter(used) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            std::fs::write(&path, &flipped).unwrap();
+            match Store::open(&path) {
+                Ok(store) => assert_eq!(store.load(Space::Facts).unwrap(), records, "byte {at}"),
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Damaged { .. }), "byte {at}: {error}");
+                    assert!(std::fs::read(&path).unwrap() == flipped, "byte {at}: left as it is");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 50, "only {refused} were refused");
+    }
+
+    #[test]
+    fn after_a_kill_a_bit_that_flipped_is_refused_or_the_last_commit_is_undone_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        let whole = state_file(&path, false);
+        let used = |at: &usize| whole[at & !4095..].iter().take(4096).any(|byte| *byte != 0);
+        for at in (0..512).chain((512..whole.len()).step_by(2041)).filter(used) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            std::fs::write(&path, &flipped).unwrap();
+            match Store::open(&path) {
+                Ok(store) => {
+                    let kept = store.load(Space::Facts).unwrap();
+                    assert!([200, 240].contains(&kept.len()), "byte {at}: {} records", kept.len());
+                    assert!(kept.iter().all(|(key, value)| value[..] == [key[1]; 200]));
+                }
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Damaged { .. }), "byte {at}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_refused_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        let whole = state_file(&path, true);
+        for length in [1, 511, 512, 4096, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let error = Store::open(&path).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{length}: {error}");
+            assert!(std::fs::read(&path).unwrap() == whole[..length], "{length}");
+        }
+    }
 
     fn write(space: Space, key: &[u8], value: Option<&[u8]>) -> Write {
         Write { space, key: key.to_vec(), value: value.map(<[u8]>::to_vec) }

@@ -322,6 +322,12 @@ impl NetworkDb {
         &self.counters
     }
 
+    /// Returns how many of this start's last 64 probes of members there were, and how many of
+    /// them nobody answered in time. A lonely node probes nobody, and misses nothing.
+    pub fn probes(&self) -> (u32, u32) {
+        self.membership.probes()
+    }
+
     /// Returns the counters of tables and facts.
     pub fn sync_counters(&self) -> &sync::Counters {
         self.sync.counters()

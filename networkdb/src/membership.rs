@@ -27,7 +27,7 @@ use weft_api::{Boot, NodeId, Write};
 use crate::config::{Limits, Timing};
 use crate::membership::doubt::{ASK_PERIOD, Doubts, Ruling};
 use crate::membership::gone::Gone;
-use crate::membership::health::Health;
+use crate::membership::health::{Health, Probe};
 use crate::membership::identity::{Identity, Record, Standing, contradicts};
 use crate::membership::join::JoinMessage;
 use crate::membership::packet::Packet;
@@ -288,8 +288,8 @@ impl Membership {
             }
             let probe = matches!(timer, Timer::ProbeRandomMember(_));
             let _ = self.foca.handle_timer(timer, &mut self.outbox);
-            if probe && !self.outbox.probe_failed() {
-                self.health.mend();
+            if probe {
+                self.note_probe();
             }
             self.after(now);
             if probe {
@@ -303,6 +303,21 @@ impl Membership {
         if self.buddy_at.is_some_and(|at| at <= now) {
             self.tell_suspects(now);
         }
+    }
+
+    /// The time of a probe is over, and foca has said what came of it.
+    fn note_probe(&mut self) {
+        if self.outbox.probe_failed() {
+            self.health.note_probe(Probe::Missed);
+        } else {
+            self.health.note_probe(Probe::Answered);
+            self.health.mend();
+        }
+    }
+
+    /// Returns how many of the last 64 probes there were, and how many nobody answered in time.
+    pub(crate) fn probes(&self) -> (u32, u32) {
+        self.health.probes()
     }
 
     /// Tells whether a suspicion whose time is over may end: with a death, or because it was

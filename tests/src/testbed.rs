@@ -5,10 +5,13 @@
 //! namespace of their own, and the networks they pin would end with them.
 
 mod agent;
+mod clock;
 mod container;
 mod containerd;
+mod crowd;
 mod docker;
 mod engine;
+mod fault;
 mod ground;
 mod kernel;
 mod leftovers;
@@ -37,10 +40,12 @@ use weft_api::control::{
 };
 
 pub use agent::Host;
+pub use clock::Clock;
 pub use container::Container;
 pub use containerd::{Containerd, Containerds};
 pub use docker::{Docker, Shared};
 pub use engine::{Cli, Engine, IMAGE};
+pub use fault::{Cut, SmallDisk};
 pub use ground::{GOSSIP_PORT, Underlay};
 pub use kernel::Kernel;
 pub use program::{Ran, weft_binary};
@@ -115,7 +120,10 @@ impl Testbed {
     }
 
     /// Starts all agents, with `more` arguments, and makes one cluster of them.
-    async fn found(&mut self, more: &[&str]) {
+    ///
+    /// # Panics
+    /// When they do not come together.
+    pub async fn found(&mut self, more: &[&str]) {
         for host in &mut self.hosts {
             host.start(more);
         }

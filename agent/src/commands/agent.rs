@@ -6,9 +6,11 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::AgentArgs;
 use crate::config::{Config, SystemHost};
 use crate::failure::Failure;
+use crate::last_end::LastEnd;
 use crate::logging;
 
-/// Reads the configuration, starts logging, and serves until SIGTERM or SIGINT.
+/// Reads the configuration, starts logging, and serves until SIGTERM or SIGINT. What it came to
+/// when that was no good end is kept for `weft doctor`.
 pub(crate) async fn exec<S>(args: &AgentArgs, serve: S) -> Result<(), Failure>
 where
     S: AsyncFnOnce(Config, CancellationToken) -> Result<(), Failure>,
@@ -18,7 +20,12 @@ where
     logging::start(&config)?;
     let stop = CancellationToken::new();
     cancel_on_signal(&stop)?;
-    serve(config, stop).await
+    let socket = config.socket.clone();
+    let served = serve(config, stop).await;
+    if let Err(failure) = &served {
+        LastEnd::keep(&socket, failure);
+    }
+    served
 }
 
 /// Cancels `stop` at the first SIGTERM or SIGINT.

@@ -1,5 +1,8 @@
 //! `weft doctor`.
 
+use std::path::Path;
+use std::time::Duration;
+
 use weft_api::control::{Check, CheckStatus, DoctorReport};
 
 use crate::cli::DoctorArgs;
@@ -8,15 +11,21 @@ use crate::commands::output::{self, printable};
 use crate::commands::progress::patiently;
 use crate::doctor;
 use crate::failure::Failure;
+use crate::last_end::LastEnd;
+
+/// How long an agent may take to look: many times of what it needs.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Looks for what could be wrong. Where no agent answers, that is the first finding, and the
 /// checks that need none are made here.
 pub(crate) async fn exec(args: DoctorArgs) -> Result<(), Failure> {
     let client = Client::new(args.connection.socket);
-    let report = match patiently("looking", client.doctor()).await {
-        Ok(report) => report,
-        Err(error @ ClientError::Socket { .. }) => without_agent(&error),
-        Err(error) => return Err(error.into()),
+    let asked = tokio::time::timeout(PATIENCE, client.doctor());
+    let report = match patiently("looking", asked).await {
+        Ok(Ok(report)) => report,
+        Ok(Err(error @ ClientError::Socket { .. })) => without_agent(absent(&client, &error)),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => without_agent(silent(client.socket())),
     };
     if args.output.json {
         output::json(&report)?;
@@ -29,8 +38,23 @@ pub(crate) async fn exec(args: DoctorArgs) -> Result<(), Failure> {
     }
 }
 
-fn without_agent(error: &ClientError) -> DoctorReport {
-    let agent = Check::fail("agent", error.to_string(), error.hint().unwrap_or_default());
+/// Nobody is at the socket; the last one may have left word why.
+fn absent(client: &Client, error: &ClientError) -> Check {
+    let last = LastEnd::read(client.socket());
+    doctor::absent(&error.to_string(), &error.hint().unwrap_or_default(), last.as_ref())
+}
+
+/// Somebody is at the socket, and says nothing.
+fn silent(socket: &Path) -> Check {
+    Check::fail(
+        "agent",
+        format!("the agent at `{}` did not answer in {} s", socket.display(), PATIENCE.as_secs()),
+        "it stands still, is overloaded or still starts: look at its process and its log. Traffic \
+         does not need it",
+    )
+}
+
+fn without_agent(agent: Check) -> DoctorReport {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     DoctorReport { checks: vec![agent, doctor::privileges(&status)] }
 }

@@ -20,19 +20,28 @@ use crate::doctor::{self, PortHolder};
 const TIMER_TRIAL: Duration = Duration::from_millis(20);
 
 impl Controller {
+    /// Notices when this process stands still, until `stop`.
+    pub(crate) async fn beat(&self, stop: tokio_util::sync::CancellationToken) {
+        self.pulse.run(stop).await;
+    }
+
     pub(super) async fn diagnose(&self) -> Answer<DoctorReport> {
         let mut checks = vec![doctor::privileges(&read("/proc/self/status"))];
         checks.extend(kernel().await);
         checks.push(self.pins());
         checks.extend(self.ports());
         checks.extend(obstacles().await);
-        checks.push(doctor::clock(lateness().await));
+        checks.push(doctor::disk(&self.settings.data_dir, free(&self.settings.data_dir)));
+        let lateness = lateness().await;
+        checks.push(doctor::clock(lateness, self.pulse.last(), Instant::now()));
         let path = self.overlay.status().await.unwrap_or_default();
         checks.extend(doctor::data_path(
             path.failed_operations,
             path.last_failure.as_deref(),
             &path.conflicts,
         ));
+        let repaired = path.repaired_at.map(|at| at.elapsed());
+        checks.push(doctor::repairs(&path.repairs, repaired));
         checks.push(doctor::announcements(
             path.failed_announcements,
             path.last_announcement_failure.as_deref(),
@@ -58,7 +67,12 @@ impl Controller {
             &networks,
         )];
         checks.extend(doctor::peers(&self.list_members().await?));
+        let (sent, missed) = self.node(|node, _| node.db().probes()).await?;
+        checks.push(doctor::probes(sent, missed));
         checks.extend(doctor::frozen(&networks));
+        let endpoints: Vec<_> =
+            self.inventory().endpoints().map(|endpoint| endpoint.resource()).collect();
+        checks.extend(doctor::endpoints(&endpoints));
         let routes: Vec<(String, IpNetwork)> =
             self.node(|node, _| crate::host_routes::by_host(node)).await?;
         checks.extend(doctor::overlaps(&networks, &routes));
@@ -128,6 +142,12 @@ fn is_kernels(sockets: &str, port: u16) -> bool {
         let fields: Vec<&str> = line.split_whitespace().collect();
         fields.get(1).is_some_and(|local| local.ends_with(&at_port)) && fields.get(9) == Some(&"0")
     })
+}
+
+/// Returns how many bytes the file system of a directory has left for us.
+fn free(directory: &std::path::Path) -> Result<u64, String> {
+    let there = nix::sys::statvfs::statvfs(directory).map_err(|error| error.to_string())?;
+    Ok(there.blocks_available().saturating_mul(there.fragment_size()))
 }
 
 async fn lateness() -> Duration {

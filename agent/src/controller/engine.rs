@@ -9,6 +9,6 @@ mod holds;
 mod networks;
 
 pub(crate) use super::networks::{first_host, validate_subnet};
-pub(crate) use claims::{AddressWanted, LINGERING_S_MAX, now_s};
+pub(crate) use claims::{AddressWanted, LINGERING_S_MAX, now_s, since_s};
 pub(crate) use endpoints::{EndpointWanted, Handed, PORT_MAP};
 pub(crate) use holds::only_built_in;

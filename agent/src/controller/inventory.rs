@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use weft_api::control::{EndpointResource, EndpointState, SandboxId, SandboxResource, StaticRoute};
 use weft_api::{EndpointId, Mac, NetworkId, Space, Stamp, Write};
 
+use crate::controller::engine::since_s;
+
 mod container;
 mod engine;
 
@@ -183,7 +185,8 @@ impl Inventory {
             } else if key.starts_with(engine::HOLD) {
                 self.put_hold(serde_json::from_slice(value)?);
             } else if key.starts_with(engine::CLAIM) {
-                self.put_claim(serde_json::from_slice(value)?);
+                let claim: Claim = serde_json::from_slice(value)?;
+                self.put_claim(Claim { since_s: since_s(claim.since_s), ..claim });
             }
         }
         Ok(())

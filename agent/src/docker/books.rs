@@ -8,6 +8,8 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use weft_api::{NetworkId, Space, Write};
 
+use crate::controller::engine::since_s;
+
 /// How keys of reservations begin.
 const RESERVATION: &[u8] = b"docker/pool/";
 /// How keys of networks to be deleted begin.
@@ -70,7 +72,8 @@ impl Books {
     ) -> Result<(), serde_json::Error> {
         for (key, value) in records {
             if key.starts_with(RESERVATION) {
-                let reservation: Reservation = serde_json::from_slice(value)?;
+                let mut reservation: Reservation = serde_json::from_slice(value)?;
+                reservation.since_s = since_s(reservation.since_s);
                 self.reservations.insert(reservation.pool, reservation);
             } else if let Some(id) = key.strip_prefix(RETIRING)
                 && let Ok(id) = <[u8; 16]>::try_from(id)

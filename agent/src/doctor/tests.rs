@@ -127,8 +127,72 @@ fn an_mtu_that_does_not_fit_fails_and_a_small_one_warns() {
 
 #[test]
 fn late_timers_warn() {
-    assert_eq!(clock(Duration::from_millis(20)).status, CheckStatus::Ok);
-    assert_eq!(clock(Duration::from_secs(3)).status, CheckStatus::Warn);
+    let now = Instant::now();
+    assert_eq!(clock(Duration::from_millis(20), None, now).status, CheckStatus::Ok);
+    assert_eq!(clock(Duration::from_secs(3), None, now).status, CheckStatus::Warn);
+}
+
+#[test]
+fn a_standstill_is_told_of_for_an_hour() {
+    let ended = Instant::now();
+    let stood = Some(Standstill { length: Duration::from_secs(9), ended });
+    let after = |seconds| clock(Duration::ZERO, stood, ended + Duration::from_secs(seconds));
+    let check = after(150);
+    assert_eq!(check.status, CheckStatus::Warn);
+    assert!(check.detail.starts_with("the agent stood still for 9 s, until 2 min ago"));
+    assert_eq!(after(3601).status, CheckStatus::Ok);
+}
+
+#[test]
+fn repairs_are_warned_of_for_an_hour_and_strays_are_not() {
+    let strays = BTreeMap::from([("fdb_stray".to_owned(), 3)]);
+    assert_eq!(repairs(&strays, None).status, CheckStatus::Ok);
+    let both = BTreeMap::from([("fdb_missing".to_owned(), 2), ("vxlan_missing".to_owned(), 1)]);
+    let check = repairs(&both, Some(Duration::from_secs(4)));
+    assert_eq!(check.status, CheckStatus::Warn);
+    assert!(check.detail.ends_with("4 s ago (fdb missing 2, vxlan missing 1)"), "{check:?}");
+    assert_eq!(repairs(&both, Some(Duration::from_secs(7201))).status, CheckStatus::Ok);
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_warns() {
+    let at = Path::new("/var/lib/weft");
+    assert_eq!(disk(at, Ok(1 << 30)).status, CheckStatus::Ok);
+    assert_eq!(disk(at, Ok(0)).status, CheckStatus::Warn);
+    assert_eq!(disk(at, Err("no such directory".to_owned())).status, CheckStatus::Warn);
+}
+
+#[test]
+fn probes_that_go_unanswered_warn_once_there_are_enough_of_them() {
+    for (sent, missed) in [(0, 0), (7, 7), (64, 7), (16, 2)] {
+        assert_eq!(probes(sent, missed).status, CheckStatus::Ok, "{missed} of {sent}");
+    }
+    for (sent, missed) in [(8, 3), (64, 8), (64, 64)] {
+        assert_eq!(probes(sent, missed).status, CheckStatus::Warn, "{missed} of {sent}");
+    }
+}
+
+#[test]
+fn who_finds_no_agent_is_told_how_the_last_one_ended() {
+    let hint = "start it";
+    assert_eq!(absent("no agent", hint, None), Check::fail("agent", "no agent", hint));
+    let last = |ago| LastEnd { reason: "the disk is full".to_owned(), ago };
+    let told = |ago| absent("no agent", hint, Some(&last(ago))).detail;
+    assert_eq!(told(None), "no agent; one ended: the disk is full");
+    let days = Duration::from_secs(200_000);
+    assert_eq!(told(Some(days)), "no agent; 55 h ago one ended: the disk is full");
+}
+
+#[test]
+fn a_node_that_hears_none_of_several_is_called_cut_off() {
+    let lost = |count: usize| {
+        let names = ["me", "a", "b"].into_iter().take(count + 1);
+        let state = |name| if name == "me" { MemberState::Alive } else { MemberState::Suspect };
+        peers(&names.map(|name| member(name, state(name))).collect::<Vec<_>>())
+    };
+    assert_eq!(lost(1)[0].status, CheckStatus::Ok);
+    assert_eq!(lost(2)[0].status, CheckStatus::Warn);
+    assert!(lost(2)[0].detail.starts_with("0 of 2 answer: this node is cut off"));
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Vanished {
 pub struct DataPathStatus {
     /// Repairs since the start, by kind: `fdb_missing` and the like.
     pub repairs: BTreeMap<String, u64>,
+    /// When something was missing or wrong at last. Strays are what an earlier start left.
+    pub repaired_at: Option<Instant>,
     /// Operations the kernel refused since the start.
     pub failed_operations: u64,
     /// The last refusal.
@@ -473,6 +475,9 @@ impl OverlayTask {
         let repair = self.planner.reconcile(&observed, self.knowledge);
         for (kind, drift) in &repair.drift {
             tracing::warn!(?kind, ?drift, "drift repaired");
+            if drift.missing > 0 || drift.wrong > 0 {
+                self.status.repaired_at = Some(Instant::now());
+            }
             let parts =
                 [("missing", drift.missing), ("wrong", drift.wrong), ("stray", drift.stray)];
             for (part, count) in parts.into_iter().filter(|(_, count)| *count > 0) {

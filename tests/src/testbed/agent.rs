@@ -5,24 +5,31 @@ use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tokio::time::{Instant, sleep};
 use weft_agent::client::Client;
-use weft_api::control::{AttachRequest, DetachRequest, EndpointResource};
+use weft_api::control::{
+    AttachRequest, Check, CheckStatus, DetachRequest, DoctorReport, EndpointResource,
+};
 use weft_overlay::netlink::Namespace;
 use weft_overlay::netlink::namespace::run_in;
 
-use super::eventually;
+use super::clock::Clock;
 use super::kernel::Kernel;
 use super::process::Process;
 use super::program::{self, Ran};
 use super::sandbox::Sandbox;
 use super::world::{Entrance, World};
+use super::{PATIENCE, eventually};
 
 /// The agent's control socket in its run directory.
 const SOCKET: &str = "weft.sock";
 /// Lines of an agent's log that a failed test shows.
 const LOG_LINES: usize = 30;
+/// Between two looks of `weft doctor`, which tries what the kernel can.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// A host on the underlay; its agent, when it runs.
 #[derive(Debug)]
@@ -38,6 +45,7 @@ pub struct Host {
     run_dir: PathBuf,
     process: Option<Process>,
     world: Option<World>,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl Host {
@@ -51,8 +59,8 @@ impl Host {
         let run_dir = directory.join("run");
         let client = Client::new(run_dir.join(SOCKET));
         let name = format!("h{}", number + 1);
-        let (process, world) = (None, None);
-        Self { name, client, namespace, addresses, directory, run_dir, process, world }
+        let (process, world, environment) = (None, None, Vec::new());
+        Self { name, client, namespace, addresses, directory, run_dir, process, world, environment }
     }
 
     /// Gives it process and mount namespaces of its own, and a /run; where they are entered.
@@ -115,9 +123,16 @@ impl Host {
                 command.args([flag, &value]);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // A group of its own: Ctrl-C ends the test, and the test ends the agents.
         command.args(more).stdin(Stdio::null()).process_group(0);
         command
+    }
+
+    /// Lets agents that are started from now on have this clock.
+    pub fn set_clock(&mut self, clock: &Clock) {
+        let variables = clock.environment().into_iter();
+        self.environment = variables.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     }
 
     /// Starts the agent; `more` are arguments beside the usual ones.
@@ -187,6 +202,86 @@ impl Host {
     /// When it does not run.
     pub fn freeze(&mut self) {
         self.process.as_mut().expect("an agent that runs").signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a frozen agent go on, with SIGCONT.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn thaw(&mut self) {
+        self.process.as_mut().expect("an agent that runs").signal(Signal::SIGCONT);
+    }
+
+    /// Waits until the agent ends by itself; its exit code.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub async fn ends(&mut self) -> Option<i32> {
+        let process = self.process.as_mut().expect("an agent that was started");
+        let what = format!("the agent of {} ends", self.name);
+        let ended = eventually(&what, async || process.ended()).await;
+        self.process = None;
+        ended.code()
+    }
+
+    /// How the agent ended by itself, if it did.
+    ///
+    /// # Panics
+    /// When it was not started.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.process.as_mut().expect("an agent that was started").ended()
+    }
+
+    /// The process of its agent.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn process_id(&self) -> i32 {
+        self.process.as_ref().expect("an agent that runs").id()
+    }
+
+    /// What `weft doctor` says, whatever its exit code.
+    ///
+    /// # Panics
+    /// When it says nothing that can be read.
+    pub fn doctor(&self) -> DoctorReport {
+        let ran = self.weft(&["doctor", "--json"]);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+    }
+
+    /// Waits until `weft doctor` finds this wrong: a check of this name, with these words.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn finds(&self, check: &str, words: &str) {
+        let what = format!("`weft doctor` on {} finds `{check}`: {words}", self.name);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let report = self.doctor();
+            let finds = |found: &Check| {
+                found.status != CheckStatus::Ok
+                    && found.check == check
+                    && found.detail.contains(words)
+            };
+            if report.checks.iter().any(finds) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}: {report:#?}");
+            sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Waits until `weft doctor` finds nothing wrong with this any more.
+    ///
+    /// # Panics
+    /// When it does.
+    pub async fn finds_well(&self, check: &str) {
+        eventually(&format!("`weft doctor` on {} finds `{check}` well", self.name), async || {
+            sleep(ASK_EVERY).await;
+            let is_wrong = |found: &Check| found.check == check && found.status != CheckStatus::Ok;
+            (!self.doctor().checks.iter().any(is_wrong)).then_some(())
+        })
+        .await;
     }
 
     fn signal(&mut self, signal: Signal) -> Option<i32> {

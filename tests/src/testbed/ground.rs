@@ -28,7 +28,7 @@ pub(super) struct Ground {
     // Never contended: what is locked can be shared between tests.
     connection: Mutex<Connection>,
     // The bridge lives as long as its namespace is held open.
-    _namespace: Namespace,
+    namespace: Namespace,
 }
 
 impl Ground {
@@ -36,7 +36,7 @@ impl Ground {
         let namespace = make_anonymous().expect("a namespace");
         let mut connection = Connection::open(&namespace).await.expect("netlink");
         bridge::ensure_plain(&mut connection, BRIDGE).await.expect("a bridge");
-        Self { underlay, connection: Mutex::new(connection), _namespace: namespace }
+        Self { underlay, connection: Mutex::new(connection), namespace }
     }
 
     /// Makes a host's namespace and its addresses, that to advertise first.
@@ -64,12 +64,18 @@ impl Ground {
         (namespace, addresses)
     }
 
+    /// Where the bridge is.
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     pub(super) async fn cut_off(&mut self, number: usize) {
         let connection = self.connection.get_mut().expect("a lock");
         link::remove(connection, &port(number)).await.expect("a port to remove");
     }
 }
 
-fn port(number: usize) -> String {
+/// The bridge's port of a host, by the host's number from 1.
+pub(super) fn port(number: usize) -> String {
     format!("h{number}")
 }

@@ -1,20 +1,53 @@
-//! What is left of Weft's networks on hosts with engines, in words.
+//! What is left of Weft's networks on hosts, in words.
 
 use std::process::Command;
 
 use tokio::time::{Instant, sleep};
 
+use weft_agent::control::HeldByEngine;
 use weft_api::control::{ListFilter, NetworkResource};
 use weft_overlay::names;
 use weft_overlay::netlink::namespace::run_in;
 
 use super::docker::{Docker, Mode};
-use super::{Host, LOOK_EVERY, PATIENCE};
+use super::{Host, LOOK_EVERY, PATIENCE, Testbed, eventually};
 
 /// Links that a host has of its engine's without any container.
 const ENGINES_LINKS: [&str; 2] = ["docker0", "docker_gwbridge"];
 /// How further ones begin in a Swarm: its own network for what comes in has a leg on the bridge.
 const SWARMS_LINKS: &str = "veth";
+
+impl Testbed {
+    /// Detaches every endpoint, deletes every network, and waits until nothing of Weft's is on any
+    /// host; all agents run. For hosts without engines.
+    ///
+    /// # Panics
+    /// When something stays.
+    pub async fn ends_clean(&self) {
+        for host in &self.hosts {
+            let all = ListFilter::default();
+            for endpoint in host.client.endpoints(None, &all).await.expect("endpoints") {
+                host.detach(&endpoint.id.to_string()).await;
+            }
+        }
+        let client = &self.hosts[0].client;
+        for network in client.networks(&ListFilter::default()).await.expect("networks") {
+            let id = network.id.to_string();
+            eventually(&format!("network `{}` is deleted", network.name), async || {
+                client.delete_network(&id, HeldByEngine::Refuse).await.ok()
+            })
+            .await;
+        }
+        gone("something of Weft's is left", async || {
+            let mut left = Vec::new();
+            for host in &self.hosts {
+                left.extend(all_of(host, |_| false).await);
+            }
+            left
+        })
+        .await;
+    }
+}
 
 impl Docker {
     /// Waits until no host has anything of Weft's: neither links, namespaces, routes and rules,

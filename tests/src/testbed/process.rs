@@ -65,6 +65,11 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    pub(super) fn id(&self) -> i32 {
+        self.target.as_raw()
+    }
+
     /// How it ended, if it did.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("our own child")

@@ -1,11 +1,12 @@
 //! The program `weft`, run as a user runs it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde::de::DeserializeOwned;
 
-/// Returns the program under test: `WEFT_BIN`, or what stands next to the test's own executable.
+/// Returns the program under test: `WEFT_BIN`, or what stands next to the executable that runs, a
+/// test's or a program's.
 ///
 /// # Panics
 /// When it was not built.
@@ -13,15 +14,15 @@ pub fn weft_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("WEFT_BIN") {
         return path.into();
     }
-    let test = std::env::current_exe().expect("a test has an executable");
-    // target/debug/deps/test-0123 and target/debug/weft
-    let beside = test.parent().and_then(Path::parent).expect("the target directory").join("weft");
-    assert!(
-        beside.exists(),
-        "`{}` is missing: build it with `cargo build -p weft-agent` first",
-        beside.display()
-    );
-    beside
+    let own = std::env::current_exe().expect("it has an executable");
+    // target/debug/deps/test-0123, target/debug/soak, and target/debug/weft
+    let mut beside = own.ancestors().skip(1).take(2).map(|directory| directory.join("weft"));
+    beside.find(|program| program.is_file()).unwrap_or_else(|| {
+        panic!(
+            "no `weft` beside `{}`: build it with `cargo build -p weft-agent` first",
+            own.display()
+        )
+    })
 }
 
 /// A command of `weft`, with no variable of this process that it would read.

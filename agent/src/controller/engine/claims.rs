@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnetwork::IpNetwork;
 use weft_api::control::ControlError;
@@ -447,7 +448,18 @@ fn subnet_of(definition: &Definition, pool: IpNetwork) -> Answer<&Subnet> {
     })
 }
 
-/// Seconds since 1970: what survives a restart. Only ages are told from it.
+/// Seconds since 1970 by the wall clock at this agent's start, and by the monotonic one since: only
+/// ages are told from it, and a clock that is set while the agent runs changes none.
 pub(crate) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    static START: LazyLock<(u64, Instant)> = LazyLock::new(|| {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        (wall.map_or(0, |since| since.as_secs()), Instant::now())
+    });
+    START.0 + START.1.elapsed().as_secs()
+}
+
+/// What an earlier start kept as a time: where the clock was set back since, it is now. Else what
+/// waits would wait until the clock is there again.
+pub(crate) fn since_s(kept_s: u64) -> u64 {
+    kept_s.min(now_s())
 }

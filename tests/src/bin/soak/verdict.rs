@@ -1,0 +1,202 @@
+//! Whether what was held stayed flat.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::json;
+use weft_agent::lab::ping::Stream;
+
+use crate::sample::{Process, Sample};
+
+/// Looks that a judgement needs, the warm-up left out.
+const LOOKS_MIN: usize = 6;
+/// This share of the looks is warm-up, and one look at least.
+const WARM_UP: usize = 10;
+
+/// One number, followed.
+#[derive(Debug)]
+struct Series {
+    name: String,
+    /// The most of the first third after the warm-up.
+    first: u64,
+    /// The most of the last third.
+    last: u64,
+    /// The most that the last third may have.
+    allowed: u64,
+}
+
+/// What a soak came to.
+#[derive(Debug)]
+pub(crate) struct Report {
+    series: Vec<Series>,
+    tally: BTreeMap<&'static str, u64>,
+    pings: Vec<Stream>,
+    looks: usize,
+    time: Duration,
+}
+
+/// How much more the last third may have.
+#[derive(Debug, Clone, Copy)]
+struct Slack {
+    /// A share, in percent.
+    percent: u64,
+    more: u64,
+}
+
+/// What counts things that are made and unmade.
+const EXACT: Slack = Slack { percent: 0, more: 0 };
+/// Streams between agents come and go by themselves, and so do threads that wait for the disk.
+const COMING_AND_GOING: Slack = Slack { percent: 0, more: 8 };
+/// An allocator keeps what may be used again; agents that were just started hold less.
+const MEMORY_KIB: Slack = Slack { percent: 10, more: 2048 };
+
+/// Reads one of a process's numbers.
+type Read = fn(&Process) -> u64;
+
+impl Report {
+    pub(crate) fn of(
+        samples: &[Sample],
+        tally: BTreeMap<&'static str, u64>,
+        pings: Vec<Stream>,
+        time: Duration,
+    ) -> Self {
+        let mut series = Vec::new();
+        let hosts = samples.first().map_or(0, |sample| sample.processes.len());
+        for host in 0..hosts {
+            let kinds: [(&str, Slack, Read); 5] = [
+                ("resident, KiB", MEMORY_KIB, |process| process.resident_kib),
+                ("anonymous, KiB", MEMORY_KIB, |process| process.anonymous_kib),
+                ("descriptors", COMING_AND_GOING, |process| process.descriptors),
+                ("netlink sockets", EXACT, |process| process.netlink),
+                ("threads", COMING_AND_GOING, |process| process.threads),
+            ];
+            for (kind, slack, of) in kinds {
+                let name = format!("h{} {kind}", host + 1);
+                series.extend(follow(samples, name, slack, |sample| of(&sample.processes[host])));
+            }
+        }
+        series.extend(follow(samples, "links".to_owned(), EXACT, |sample| sample.links));
+        let name = "network namespaces".to_owned();
+        series.extend(follow(samples, name, EXACT, |sample| sample.namespaces));
+        Self { series, tally, pings, looks: samples.len(), time }
+    }
+
+    /// True when nothing grew and no ping was lost. What is too short to judge is not judged.
+    pub(crate) fn is_flat(&self) -> bool {
+        self.series.iter().all(Series::is_flat) && self.lost() == 0
+    }
+
+    fn lost(&self) -> u64 {
+        self.pings.iter().map(|ping| ping.sent - ping.answered).sum()
+    }
+
+    fn sent(&self) -> u64 {
+        self.pings.iter().map(|ping| ping.sent).sum()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!(
+            "{:<24}{:>12}{:>12}{:>12}\n",
+            "held at rest, at most", "first third", "last third", "allowed"
+        );
+        for Series { name, first, last, allowed } in &self.series {
+            let mark = if last <= allowed { "" } else { "  GREW" };
+            let _ = writeln!(text, "{name:<24}{first:>12}{last:>12}{allowed:>12}{mark}");
+        }
+        if self.series.is_empty() {
+            let _ = writeln!(text, "(too few looks to judge)");
+        }
+        let minutes = self.time.as_secs_f64() / 60.0;
+        let _ = writeln!(text, "\n{minutes:.1} minutes, {} looks at rest", self.looks);
+        for (what, times) in &self.tally {
+            let _ = writeln!(text, "{what:<24}{times:>12}");
+        }
+        let _ = writeln!(text, "{:<24}{:>12}", "pings sent", self.sent());
+        let _ = write!(text, "{:<24}{:>12}", "pings lost", self.lost());
+        text
+    }
+
+    pub(crate) fn json(&self) -> String {
+        let series = self.series.iter().map(|series| {
+            json!({
+                "name": series.name,
+                "first_third_max": series.first,
+                "last_third_max": series.last,
+                "allowed": series.allowed,
+                "flat": series.is_flat(),
+            })
+        });
+        json!({
+            "minutes": self.time.as_secs_f64() / 60.0,
+            "looks": self.looks,
+            "series": series.collect::<Vec<_>>(),
+            "done": self.tally,
+            "pings_sent": self.sent(),
+            "pings_lost": self.lost(),
+            "flat": self.is_flat(),
+        })
+        .to_string()
+    }
+}
+
+impl Series {
+    fn is_flat(&self) -> bool {
+        self.last <= self.allowed
+    }
+}
+
+/// Compares the first third after the warm-up with the last one; `None` when there are too few.
+fn follow(
+    samples: &[Sample],
+    name: String,
+    slack: Slack,
+    of: impl Fn(&Sample) -> u64,
+) -> Option<Series> {
+    let warm = samples.get((samples.len() / WARM_UP).max(1)..)?;
+    if warm.len() < LOOKS_MIN {
+        return None;
+    }
+    let third = warm.len() / 3;
+    let most = |some: &[Sample]| some.iter().map(&of).max().unwrap_or_default();
+    let (first, last) = (most(&warm[..third]), most(&warm[warm.len() - third..]));
+    let allowed = first + first * slack.percent / 100 + slack.more;
+    Some(Series { name, first, last, allowed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(links: &[u64]) -> Vec<Sample> {
+        let processes = Vec::new;
+        let sample = |links: &u64| Sample {
+            processes: processes(),
+            links: *links,
+            namespaces: 2,
+            state_kib: 0,
+        };
+        links.iter().map(sample).collect()
+    }
+
+    fn report(links: &[u64], pings: Vec<Stream>) -> Report {
+        Report::of(&samples(links), BTreeMap::new(), pings, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn one_link_more_at_the_end_is_growth_and_a_warm_up_is_none() {
+        assert!(report(&[3, 9, 9, 9, 9, 9, 9], Vec::new()).is_flat());
+        assert!(report(&[12, 9, 9, 9, 9, 9, 9], Vec::new()).is_flat());
+        let grown = report(&[9, 9, 9, 9, 9, 9, 10], Vec::new());
+        assert!(!grown.is_flat());
+        assert!(grown.text().contains("GREW"));
+        assert!(grown.json().contains("\"flat\":false"));
+    }
+
+    #[test]
+    fn a_lost_ping_fails_a_soak_that_is_too_short_to_judge() {
+        let seen = Stream { sent: 9, answered: 9, longest_gap: Duration::ZERO };
+        assert!(report(&[9, 10], vec![seen]).is_flat());
+        assert!(!report(&[9, 10], vec![Stream { answered: 8, ..seen }]).is_flat());
+    }
+}
