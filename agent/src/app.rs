@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,6 +36,8 @@ use crate::store::Store;
 
 /// Streams that peers opened and the core has not taken yet.
 const INCOMING_QUEUED_MAX: usize = 64;
+/// Bytes of datagrams that may wait in the socket.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// Sandboxes that vanished and whose endpoints have not left yet.
 const VANISHED_QUEUED_MAX: usize = 256;
 /// How often the kernel is compared with the plan.
@@ -90,9 +93,7 @@ impl App {
         let (core, inputs, Ends { handle, news }) =
             Core::new(settings, store, udp, secrets.clone(), taken, now).map_err(|error| {
                 Failure::failed(format!("state of `{}`: {error:#}", config.data_dir.display()))
-                    .with_hint(
-                        "restore it from a backup, or move it away and join again as a new node",
-                    )
+                    .with_hint("move it away and join again as a new node")
             })?;
         let planner = Planner::new(Host {
             node: core.identity().map(|identity| identity.node).unwrap_or_default(),
@@ -342,6 +343,9 @@ async fn bind_gossip(config: &Config) -> Result<(UdpSocket, TcpListener), Failur
         Failure::failed(format!("{protocol} port `{at}`: {error}")).with_hint(hint)
     };
     let udp = UdpSocket::bind(at).await.map_err(|error| refused("UDP", error))?;
+    // The usual buffer is full after some hundred small datagrams. Where this is not allowed, a
+    // burst loses more of them.
+    let _ = setsockopt(&udp, sockopt::RcvBufForce, &RECEIVE_BUFFER);
     let tcp = TcpListener::bind(at).await.map_err(|error| refused("TCP", error))?;
     Ok((udp, tcp))
 }

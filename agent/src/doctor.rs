@@ -280,7 +280,7 @@ const LATENESS_MAX: Duration = Duration::from_millis(500);
 /// Judges the clock. Weft never compares wall clocks; what counts is that timers fire on time, and
 /// that this process ran all the time.
 pub fn clock(lateness: Duration, last: Option<Standstill>, now: Instant) -> Check {
-    let hint = "the machine is overloaded or was suspended, or somebody stopped the process: \
+    let hint = "the machine is overloaded or was paused, or somebody stopped the process: \
                 others may take this node for failed";
     let timers = format!("timers fire up to {} ms late", lateness.as_millis());
     if let Some(Standstill { length, ended }) = last {

@@ -6,7 +6,7 @@
 mod examination;
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -64,8 +64,8 @@ impl StoreError {
         match self {
             Self::InUse(_) => "stop the other agent or give this one its own --data-dir",
             Self::Damaged { .. } => {
-                "restore the file from a backup, or move the data directory away and join again \
-                 as a new node"
+                "move the data directory away and join again as a new node; an older copy of it \
+                 would be a disk that was rolled back"
             }
             Self::Newer { .. } => "run the version that wrote it, or a later one",
             Self::Io { .. } => "check that the data directory exists and that root may write it",
@@ -93,10 +93,13 @@ impl Store {
         let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
         let file = open_private(path).map_err(io)?;
         // redb takes this lock again. Until then nobody writes what is examined.
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
-            TryLockError::Error(source) => io(source),
-        })?;
+        match file.try_lock() {
+            Ok(()) => {}
+            // Some file systems have no locks.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
         // A file shorter than redb's own header that is not empty can only be a torn creation
         // or something else's; redb would take it for new.
         let length = file.metadata().map_err(io)?.len();

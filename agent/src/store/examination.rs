@@ -30,8 +30,11 @@ pub(super) fn examine(file: &File, length: u64) -> io::Result<Result<(), String>
 }
 
 fn look(copy: InMemoryBackend) -> Result<(), String> {
-    let mut db =
-        Database::builder().create_with_backend(copy).map_err(|error| error.to_string())?;
+    let mut builder = Database::builder();
+    let mut db = builder
+        .set_cache_size(super::CACHE_BYTES)
+        .create_with_backend(copy)
+        .map_err(|error| error.to_string())?;
     match db.check_integrity() {
         Ok(true) => Ok(()),
         Ok(false) => Err("checksums of its pages are wrong".to_owned()),

@@ -84,12 +84,17 @@ impl Ceded {
 }
 
 impl Claims {
-    /// Tells whether a claim to forget `node`, own or another's, is under way: nothing is taken
-    /// from it until that is withdrawn. The claim of one that is to be forgotten itself does not
-    /// count: it ends with its claimant, which all must agree to, `node` too.
+    /// Tells whether a claim to forget `node`, own or another's, is under way: nothing of what it
+    /// owns is taken from it until that is withdrawn.
     pub(crate) fn is_named(&self, node: NodeId) -> bool {
-        let mut by = self.held.iter().filter(|(_, held)| names(&held.record.body, node));
-        self.is_own_victim(node) || by.any(|(claim, _)| !self.is_to_be_forgotten(claim.node))
+        self.is_own_victim(node) || self.who_names(node).next().is_some()
+    }
+
+    /// Tells whether `node` is not asked about claims. One that is named by nobody but members
+    /// that are to be forgotten themselves is: all must agree to that, this node too, and the
+    /// claims that name it end with their claimants.
+    pub(crate) fn is_outside(&self, node: NodeId) -> bool {
+        self.is_own_victim(node) || !self.who_names(node).all(|by| self.is_named(by))
     }
 
     /// Whether an own open claim names `node`.
@@ -97,9 +102,10 @@ impl Claims {
         self.open_claims().any(|(_, body)| names(body, node))
     }
 
-    fn is_to_be_forgotten(&self, claimant: NodeId) -> bool {
-        let mut held = self.held.values();
-        self.is_own_victim(claimant) || held.any(|held| names(&held.record.body, claimant))
+    /// Whose claims that are held here name `node`.
+    fn who_names(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let naming = move |held: &super::acceptor::Held| names(&held.record.body, node);
+        self.held.iter().filter(move |(_, held)| naming(held)).map(|(claim, _)| claim.node)
     }
 
     pub(super) fn hindrance_to_forget(

@@ -34,9 +34,8 @@ impl NetworkDb {
         match message {
             // So it is seen whether it answers.
             Message::Membership(_) | Message::Join(_) => false,
-            Message::Sync(_) | Message::Claims(_) | Message::App { .. } | Message::Keys(_) => {
-                self.claims.is_named(from)
-            }
+            Message::Claims(_) => self.claims.is_outside(from),
+            Message::Sync(_) | Message::App { .. } | Message::Keys(_) => self.claims.is_named(from),
         }
     }
 

@@ -30,7 +30,7 @@ impl Nodes {
         }
         let lost = model.forgets().filter(|_| !self.ledger.allowance.disks_lost);
         ensure(lost.is_none(), Invariant::NodesEqualModel, || {
-            format!("{lost:?} was acknowledged, and nobody knows it")
+            format!("what became of {lost:?} was acknowledged, and nobody knows it")
         })?;
         self.ranges_partition_their_spaces()?;
         self.names_and_pools_are_single()?;

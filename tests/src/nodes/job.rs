@@ -98,7 +98,9 @@ impl Nodes {
                 }
                 self.return_blocks(host, blocks);
             }
-            (Job::Delete, Outcome::Deleted(_)) => {}
+            (Job::Delete, Outcome::Deleted(network)) => {
+                self.ledger.acknowledged_gone.insert(network);
+            }
             (Job::Delete, Outcome::Refused(error)) => {
                 self.note_on(host, format!("delete refused: {error}"));
             }

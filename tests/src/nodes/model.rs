@@ -86,11 +86,17 @@ impl<'a> Model<'a> {
         Self { nodes, alive, facts, networks, deleted, endpoints }
     }
 
-    /// What was acknowledged and is not there.
+    /// What was acknowledged and is not so: a network that nobody knows, or a deleted one that is
+    /// there.
     pub(super) fn forgets(&self) -> Option<NetworkId> {
         let ledger = &self.nodes.ledger;
-        let gone = |id: &NetworkId| self.deleted.contains(id) || self.networks.contains_key(id);
-        ledger.acknowledged.keys().find(|id| !gone(id)).copied()
+        let known = |id: &NetworkId| self.deleted.contains(id) || self.networks.contains_key(id);
+        let mut lost = ledger.acknowledged.keys().filter(|id| !known(id));
+        // Alone in its part of a split a node can delete, leave, and be all who knew of it.
+        let may_be_back = ledger.allowance.parted;
+        let is_back = |id: &&NetworkId| !may_be_back && !self.deleted.contains(*id);
+        let mut back = ledger.acknowledged_gone.iter().filter(is_back);
+        lost.next().or_else(|| back.next()).copied()
     }
 
     /// What a host that is a member must have.

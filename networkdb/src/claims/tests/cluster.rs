@@ -387,7 +387,7 @@ impl Cluster {
             Event::Packet { from, to, bytes } => {
                 let message: Message = record::decode(&bytes).expect("it was encoded here");
                 self.with(to, |claims, world, now| {
-                    if !claims.is_named(from) {
+                    if !claims.is_outside(from) {
                         claims.handle_message(from, message, world, now);
                     }
                 });

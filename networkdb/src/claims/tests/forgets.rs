@@ -275,6 +275,16 @@ fn a_forget_that_lost_its_claimant_ends_with_it_although_its_victim_is_back() {
     cluster.declare(4, 1, MemberChange::Failed);
     let is_named = |cluster: &Cluster| cluster.node(2).claims.as_ref().unwrap().is_named(id(4));
     assert!(is_named(&cluster), "its claimant may have all it needs");
+    // Until all have agreed, none of its ranges is taken either.
+    cluster.cut(&[2], &[3]);
+    let claim = cluster.submit(2, forget(&[1], Reach::Everyone));
+    for _ in 0..60 {
+        cluster.run_for(MS * 100);
+        assert!(is_named(&cluster));
+    }
+    let error = ClaimError::Unanswered { members: vec![id(3)] };
+    assert_eq!(*outcome(&cluster, 2, claim), Outcome::Refused(error));
+    cluster.heal();
     let claim = cluster.submit(2, forget(&[1], Reach::Everyone));
     cluster.run_for(SECOND);
     assert_eq!(*outcome(&cluster, 2, claim), Outcome::Forgotten(vec![id(1)]));

@@ -241,8 +241,6 @@ impl Turn<'_> {
             return;
         }
         if let Some(host) = self.member() {
-            // A gift that arrives after the hand-over stays with the leaver until it is forgotten.
-            self.nodes.ledger.allowance.ranges_left = true;
             self.nodes.leave(host);
         }
     }
