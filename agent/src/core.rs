@@ -20,7 +20,7 @@ use crate::gossip::streams::{Incoming, Life, SharedSecrets, Streams};
 use crate::identity::Identity;
 use crate::node::{Node, Output};
 use crate::store::{Store, StoreError};
-use strangers::{Strangers, cost};
+use strangers::{Strangers, refused};
 
 pub mod calls;
 pub mod cluster;
@@ -224,12 +224,12 @@ impl Core {
                 return;
             }
             let Ok((length, from)) = self.udp.try_recv_from(buffer) else { return };
-            let spent = self.node.as_mut().map_or(1, |node| {
-                let before = cost(node.db().counters());
+            let wrong = self.node.as_mut().map_or(1, |node| {
+                let before = refused(node.db().counters());
                 node.handle_datagram(from, &buffer[..length], now);
-                cost(node.db().counters()) - before
+                refused(node.db().counters()) - before
             });
-            if self.strangers.refuse(spent, now) {
+            if self.strangers.refuse(wrong, now) {
                 self.count("datagrams_held");
             }
         }
