@@ -18,6 +18,10 @@ impl Nodes {
             },
             Outcome::Joined(_) | Outcome::Rotated(_) | Outcome::Refused(_) => return,
         };
+        // Another's claim was in force before, for which those had to accept who were there then.
+        if !self.ledger.in_force.insert(subject) {
+            return;
+        }
         self.ledger.tally.claims_checked += 1;
         let claimant = self.node(host).id();
         let members = self.node(host).db().members();

@@ -34,6 +34,8 @@ pub(super) struct Ledger {
     pub(super) allowance: Allowance,
     /// Nodes that were forgotten, by whomever: what their disks say counts no more.
     pub(super) forgotten: BTreeSet<NodeId>,
+    /// What claims brought into force, by kind of fact and subject.
+    pub(super) in_force: BTreeSet<(FactKind, [u8; 16])>,
     /// Nodes that handed over what they owned, and leave.
     pub(super) handed_over: BTreeSet<NodeId>,
     /// Networks that came into force anywhere, with the lowest stamp that was seen.

@@ -102,9 +102,9 @@ fn read(frame: &[u8]) -> Option<Overheard> {
     let port = |at: usize| segment.get(at..at + 2)?.first_chunk().map(|b| u16::from_be_bytes(*b));
     let from = SocketAddr::new(address(12)?.into(), port(0)?);
     let to = SocketAddr::new(address(16)?.into(), port(2)?);
-    let (carrier, begin) = match packet.get(9)? {
-        &UDP => (Carrier::Udp, 8),
-        &TCP => {
+    let (carrier, begin) = match *packet.get(9)? {
+        UDP => (Carrier::Udp, 8),
+        TCP => {
             let at = segment.get(4..8)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))?;
             (Carrier::Tcp(at), usize::from(segment.get(12)? >> 4) * 4)
         }
