@@ -1,6 +1,6 @@
 //! What an agent costs that somebody without the key floods.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,7 +13,6 @@ use crate::process::Usage;
 use crate::table::Row;
 
 const FLOOD: Duration = Duration::from_secs(5);
-const GOSSIP_PORT: u16 = 7950;
 
 pub(crate) async fn measure(beds: &Beds) -> anyhow::Result<Vec<Row>> {
     let bed = beds.make(2).await?;
@@ -27,12 +26,11 @@ pub(crate) async fn measure(beds: &Beds) -> anyhow::Result<Vec<Row>> {
     ] {
         settle(Duration::from_secs(2)).await;
         let from = Namespace::open(&bed.standing.hosts[1].netns)?;
-        let to = SocketAddr::new(status.advertise.ip(), GOSSIP_PORT);
         let before = Usage::of(agent)?;
         let begin = Instant::now();
         let flood = tokio::task::spawn_blocking(move || {
             let socket = run_in(&from, || UdpSocket::bind("0.0.0.0:0"))??;
-            Junk::new(kind).flood(&socket, to, FLOOD).context("the flood")
+            Junk::new(kind).flood(&socket, status.advertise, FLOOD).context("the flood")
         });
         let sent = flood.await??;
         let seconds = begin.elapsed().as_secs_f64();
