@@ -14,12 +14,13 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_api::{Definition, NetworkId, Space, Write};
-use weft_networkdb::{ClaimId, MemberEvent, Outcome, StreamId, StreamInput, TableEvent, WatchId};
+use weft_networkdb::{ClaimId, MemberEvent, StreamId, StreamInput, TableEvent, WatchId};
 
 use crate::gossip::streams::{Incoming, Life, SharedSecrets, Streams};
 use crate::identity::Identity;
 use crate::node::{Node, Output};
 use crate::store::{Store, StoreError};
+use calls::Decision;
 use strangers::{Strangers, refused};
 
 pub mod calls;
@@ -97,7 +98,7 @@ pub struct Core {
     news_missed: Option<bool>,
     next_ticket: u64,
     tickets: BTreeMap<u64, oneshot::Sender<Result<weft_ipam::Granted, weft_ipam::Error>>>,
-    claims: BTreeMap<ClaimId, oneshot::Sender<Outcome>>,
+    claims: BTreeMap<ClaimId, oneshot::Sender<Decision>>,
     watches: BTreeMap<WatchId, mpsc::Sender<TableEvent>>,
     joining: Option<oneshot::Sender<Result<(), cluster::MembershipError>>>,
     leaving: Option<oneshot::Sender<Result<(), cluster::MembershipError>>>,

@@ -102,6 +102,8 @@ pub enum Output {
         id: weft_networkdb::ClaimId,
         /// How.
         outcome: weft_networkdb::Outcome,
+        /// Whether others were asked to accept it.
+        asked: bool,
     },
     /// A request to ipam ended.
     Granted {
@@ -333,9 +335,9 @@ impl Node {
                 }
                 return;
             }
-            Db::Claim { id, outcome } => {
+            Db::Claim { id, outcome, asked } => {
                 self.inherit(&outcome, now);
-                Output::Claim { id, outcome }
+                Output::Claim { id, outcome, asked }
             }
             Db::Defined(definition) => {
                 self.ipam.on_definition(&definition, now);

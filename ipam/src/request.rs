@@ -81,10 +81,22 @@ pub enum Block {
 /// Why a block comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// The claim of its network failed: it was never in use, and is free at once.
+    /// It was never in use, and nobody else heard of it: free at once.
     Unused,
+    /// The claim of its network was refused, after others had been asked to accept it: a pool is
+    /// free at once, a VNI never again. Somebody who is away may hold the claim, and bring its
+    /// network into force when this node is forgotten; a pool would have it frozen then.
+    Refused,
     /// Its network was deleted: a pool is free after its rest, a VNI never again.
     Deleted,
+}
+
+impl Fate {
+    /// That of what was taken for a network that did not come to be. `asked` tells whether others
+    /// were asked to accept it.
+    pub const fn of_refused(asked: bool) -> Self {
+        if asked { Self::Refused } else { Self::Unused }
+    }
 }
 
 /// What was granted; durable by the time it is seen.

@@ -79,7 +79,7 @@ pub(crate) enum Output {
     /// To the facts. Its write belongs to the same drain.
     PutFact { kind: FactKind, subject: Vec<u8>, value: Vec<u8> },
     /// To whoever submitted the claim.
-    Decided { id: ClaimId, outcome: Outcome },
+    Decided { id: ClaimId, outcome: Outcome, asked: bool },
     /// From now on no attach to this network and no allocation in it.
     BarAttach(NetworkId),
     /// The delete was withdrawn, or is done.

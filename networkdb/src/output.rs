@@ -292,6 +292,10 @@ pub enum Output {
         id: ClaimId,
         /// How.
         outcome: Outcome,
+        /// Whether others were asked to accept it. One that was away when it was withdrawn may hold
+        /// it until it meets this node again, and bring it into force should this node be
+        /// forgotten before: what it names for ever, its VNIs, is then not to be used again.
+        asked: bool,
     },
     /// A network is in force here, however that was learnt.
     Defined(Definition),

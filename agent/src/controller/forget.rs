@@ -8,6 +8,7 @@ use weft_networkdb::{ClaimError, Outcome, Reach};
 
 use super::Controller;
 use crate::control::{Answer, ErrorKind, resolve};
+use crate::core::calls::Decision;
 use crate::node::Node;
 
 const FORCE: &str = "or `weft forget --force`, when it is certain that all who are named are \
@@ -28,7 +29,7 @@ impl Controller {
         let reach = if request.force { Reach::Present } else { Reach::Everyone };
         let named: Vec<NodeId> = victims.iter().copied().collect();
         let forget = move |node: &mut Node, now| node.forget(named, reach, now);
-        let outcome = self
+        let Decision { outcome, .. } = self
             .core
             .call_later(move |core, answer, now| core.claim(forget, answer, now))
             .await
@@ -111,6 +112,7 @@ fn refused(error: &ClaimError, members: &[MemberResource]) -> ControlError {
         ClaimError::Named { .. } => ControlError::invalid(error.to_string()),
         ClaimError::NameTaken { .. }
         | ClaimError::PoolOverlap { .. }
+        | ClaimError::VniTaken { .. }
         | ClaimError::NoSuchNetwork(_)
         | ClaimError::InUse { .. }
         | ClaimError::IdUsed(_)

@@ -8,6 +8,7 @@ use weft_networkdb::{ClaimError, Key, KeyStatus, Outcome, Reach, RetireError};
 
 use super::Controller;
 use crate::control::{Answer, ErrorKind, resolve};
+use crate::core::calls::Decision;
 use crate::node::Node;
 
 type Names = BTreeMap<NodeId, String>;
@@ -28,7 +29,7 @@ impl Controller {
         let rotate = move |node: &mut Node, now| {
             node.with_db(now, |db| db.rotate_key(Key::from_bytes(key), reach, now))
         };
-        let outcome = self
+        let Decision { outcome, .. } = self
             .core
             .call_later(move |core, answer, now| core.claim(rotate, answer, now))
             .await
@@ -120,6 +121,7 @@ fn refused(error: &ClaimError, names: &Names) -> ControlError {
             .with_hint("wait for it; `weft key ls` shows who is waited for"),
         ClaimError::NameTaken { .. }
         | ClaimError::PoolOverlap { .. }
+        | ClaimError::VniTaken { .. }
         | ClaimError::NoSuchNetwork(_)
         | ClaimError::InUse { .. }
         | ClaimError::IdUsed(_)

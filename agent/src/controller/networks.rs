@@ -16,6 +16,7 @@ use weft_overlay::{PEER_TABLE, PeerRecord};
 
 use super::{Controller, foreign, no_cluster, stopped};
 use crate::control::{Answer, Detail, ErrorKind, NetworkRef};
+use crate::core::calls::Decision;
 use crate::node::Node;
 use crate::overlay_driver::options::VXLAN_IDS;
 use crate::registry::IpamDriver;
@@ -131,22 +132,23 @@ impl Controller {
         let (definition, origins) = (draft.definition.clone(), draft.origins);
         let define =
             move |node: &mut Node, now| node.with_db(now, |db| db.define(definition, origins, now));
-        let outcome = self
+        let Decision { outcome, asked } = self
             .core
             .call_later(move |core, answer, now| core.claim(define, answer, now))
             .await
             .map_err(stopped)?;
+        let fate = Fate::of_refused(asked);
         match outcome {
             Outcome::Defined(definition) => {
                 tracing::info!(network = %definition.id, name = definition.name, "network created");
                 Ok(self.network_resource(definition, false))
             }
             Outcome::Joined(definition) => {
-                self.return_blocks(draft.blocks).await?;
+                self.return_blocks(draft.blocks, fate).await?;
                 Ok(self.network_resource(definition, false))
             }
             Outcome::Refused(error) => {
-                self.return_blocks(draft.blocks).await?;
+                self.return_blocks(draft.blocks, fate).await?;
                 Err(self.claim_error(error).await)
             }
             Outcome::Deleted(_) | Outcome::Forgotten(_) | Outcome::Rotated(_) => {
@@ -202,7 +204,7 @@ impl Controller {
         };
         let filled = self.fill(&mut draft, &request.subnets, request.ipv6, existing.as_ref()).await;
         if let Err(error) = filled {
-            self.return_blocks(draft.blocks).await?;
+            self.return_blocks(draft.blocks, Fate::Unused).await?;
             return Err(error);
         }
         Ok(draft)
@@ -306,10 +308,10 @@ impl Controller {
         }
     }
 
-    async fn return_blocks(&self, blocks: Vec<Block>) -> Answer<()> {
+    async fn return_blocks(&self, blocks: Vec<Block>, fate: Fate) -> Answer<()> {
         self.node(move |node, now| {
             for block in blocks {
-                node.with_ipam(now, |ipam| ipam.return_block(block, Fate::Unused, now));
+                node.with_ipam(now, |ipam| ipam.return_block(block, fate, now));
             }
         })
         .await
@@ -337,7 +339,7 @@ impl Controller {
     async fn claim_deletion(&self, definition: &Definition) -> Answer<()> {
         let network = definition.id;
         let delete = move |node: &mut Node, now| node.with_db(now, |db| db.undefine(network, now));
-        let outcome = self
+        let Decision { outcome, .. } = self
             .core
             .call_later(move |core, answer, now| core.claim(delete, answer, now))
             .await
@@ -380,6 +382,8 @@ impl Controller {
             .with_hint(
                 "`weft network ls` shows the pools in use; leave --subnet out for a free one",
             ),
+            error @ ClaimError::VniTaken { .. } => ControlError::forbidden(error.to_string())
+                .with_hint("take another VNI, or leave it out"),
             ClaimError::InUse { network, nodes } => {
                 let refused =
                     ControlError::forbidden(format!("the network is in use on `{}`", of(&nodes)));
@@ -529,8 +533,10 @@ fn refused_block(want: BlockWant, error: &weft_ipam::Error) -> ControlError {
             "`weft ipam ls` shows the range in the line `vni`; `vni_first` and `vni_last` set it",
         ),
         (BlockWant::ExactVni(vni), weft_ipam::Error::IpAlreadyAllocated) => {
-            ControlError::forbidden(format!("VNI {vni} is another network's, or was a moment ago"))
-                .with_hint("`weft network ls` shows those in use")
+            ControlError::forbidden(format!("VNI {vni} is another network's, or was once"))
+                .with_hint(
+                    "a VNI is one network's for ever, even of one that was refused; take another",
+                )
         }
         (BlockWant::Vni | BlockWant::ExactVni(_), error) => {
             ControlError::unavailable(error.to_string()).with_hint("see `weft ipam ls`")

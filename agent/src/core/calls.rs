@@ -15,6 +15,15 @@ use crate::store::{Record, StoreError};
 /// How ipam answers.
 pub type Grant = Result<Granted, weft_ipam::Error>;
 
+/// How a claim ended.
+#[derive(Debug)]
+pub struct Decision {
+    /// How.
+    pub outcome: Outcome,
+    /// Whether others were asked to accept it.
+    pub asked: bool,
+}
+
 impl Core {
     /// Returns the node, while there is one that is a member.
     pub const fn node(&self) -> Option<&Node> {
@@ -73,7 +82,7 @@ impl Core {
     pub fn claim(
         &mut self,
         make: impl FnOnce(&mut Node, Instant) -> ClaimId,
-        answer: oneshot::Sender<Outcome>,
+        answer: oneshot::Sender<Decision>,
         now: Instant,
     ) {
         let Some(node) = &mut self.node else { return };

@@ -2,6 +2,7 @@
 
 use weft_networkdb::TableEvent;
 
+use super::calls::Decision;
 use super::{Core, News};
 use crate::node::Output;
 
@@ -24,9 +25,9 @@ impl Core {
                 tracing::info!(?event, "member changed");
                 self.news.push(News::Member(event));
             }
-            Output::Claim { id, outcome } => {
+            Output::Claim { id, outcome, asked } => {
                 if let Some(waiting) = self.claims.remove(&id) {
-                    drop(waiting.send(outcome));
+                    drop(waiting.send(Decision { outcome, asked }));
                 }
             }
             Output::Granted { ticket, result } => {

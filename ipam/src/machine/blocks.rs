@@ -48,8 +48,8 @@ impl Ipam {
                 continue;
             }
             match (fate, space) {
-                (Fate::Deleted, Space::Vni) => {}
-                (Fate::Unused, _) => pool.unspend(low, high, &mut self.out),
+                (Fate::Deleted | Fate::Refused, Space::Vni) => {}
+                (Fate::Unused | Fate::Refused, _) => pool.unspend(low, high, &mut self.out),
                 (Fate::Deleted, Space::Blocks(_) | Space::Subnet { .. }) => {
                     pool.unspend(low, high, &mut self.out);
                     self.start_rest(space, low, high, Cause::Released, now);

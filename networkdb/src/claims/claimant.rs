@@ -25,6 +25,8 @@ pub(super) struct Own {
     pub(super) body: ClaimBody,
     pub(super) deadline: Instant,
     refused: u32,
+    /// Others were asked to accept it, in any attempt.
+    asked: bool,
     pub(super) phase: Phase,
 }
 
@@ -100,13 +102,13 @@ impl Claims {
         self.meta.next += 1;
         let body = self.stamped(body, view);
         if let Some(error) = self.hindrance(&body, view) {
-            self.decide(id.number, Outcome::Refused(error));
+            self.decide(id.number, Outcome::Refused(error), false);
             return id;
         }
         let until = rotate::not_before(&body, view).map_or(now, |until| until.max(now));
         let deadline = until + self.timing.timeout;
         let phase = Phase::Resting { until, node: self.node, what: String::new() };
-        self.own.insert(id.number, Own { body, deadline, refused: 0, phase });
+        self.own.insert(id.number, Own { body, deadline, refused: 0, asked: false, phase });
         if until == now {
             self.propose(id.number, id.number, view, now);
         }
@@ -192,7 +194,7 @@ impl Claims {
         let (claim, round) = (ClaimId { node, number: proposed.number }, proposed.round);
         let body = body.clone();
         if !missing.is_empty() {
-            self.send_all(fresh, &Message::Propose { claim, round, body });
+            self.ask(ticket, fresh, &Message::Propose { claim, round, body });
         } else if let Some(refusal) = self.fact_against(&body, view) {
             self.refused(ticket, refusal, view, now);
         } else {
@@ -203,7 +205,7 @@ impl Claims {
     fn complete(&mut self, ticket: u64, claim: ClaimId, body: ClaimBody) {
         self.outputs.push_back(Output::Persist(record::remove_own(claim.number)));
         self.put_fact(&body);
-        self.own.remove(&ticket);
+        let asked = self.own.remove(&ticket).is_some_and(|own| own.asked);
         self.unbar(&body);
         self.finished.insert(claim, body.clone());
         let outcome = match body {
@@ -212,7 +214,7 @@ impl Claims {
             ClaimBody::Forget { victims, .. } => Outcome::Forgotten(victims),
             ClaimBody::Rotate { key, .. } => Outcome::Rotated(key),
         };
-        self.decide(ticket, outcome);
+        self.decide(ticket, outcome, asked);
     }
 
     pub(super) fn on_accepted(
@@ -326,9 +328,10 @@ impl Claims {
                 Outcome::Refused(forget::refused(body, &refusal))
             }
         };
+        let asked = own.asked;
         self.own.remove(&ticket);
         self.adopt(&outcome, view);
-        self.decide(ticket, outcome);
+        self.decide(ticket, outcome, asked);
     }
 
     /// What ended a claim may not have come here yet as a fact.
@@ -420,7 +423,7 @@ impl Claims {
         proposed.asked.extend(&again);
         let claim = ClaimId { node, number: proposed.number };
         let message = Message::Propose { claim, round: proposed.round, body };
-        self.send_all(again, &message);
+        self.ask(ticket, again, &message);
     }
 
     fn expire(&mut self, ticket: u64, view: &dyn View) {
@@ -434,15 +437,15 @@ impl Claims {
             (None, Phase::Resting { node, what, .. }) => ClaimError::Contended { node, what },
             (None, Phase::Proposed(_)) => ClaimError::Unanswered { members: Vec::new() },
         };
-        self.decide(ticket, Outcome::Refused(error));
+        self.decide(ticket, Outcome::Refused(error), own.asked);
     }
 
     pub(super) fn withdraw_all(&mut self) {
         self.leaving = true;
         for ticket in self.tickets() {
             self.withdraw(ticket);
-            self.own.remove(&ticket);
-            self.decide(ticket, Outcome::Refused(ClaimError::Leaving));
+            let asked = self.own.remove(&ticket).is_some_and(|own| own.asked);
+            self.decide(ticket, Outcome::Refused(ClaimError::Leaving), asked);
         }
     }
 
@@ -489,9 +492,17 @@ impl Claims {
         ClaimId { node: self.node, number }
     }
 
-    fn decide(&mut self, ticket: u64, outcome: Outcome) {
+    fn ask(&mut self, ticket: u64, members: impl IntoIterator<Item = NodeId>, propose: &Message) {
+        let mut members = members.into_iter().peekable();
+        if let Some(own) = self.own.get_mut(&ticket) {
+            own.asked |= members.peek().is_some();
+        }
+        self.send_all(members, propose);
+    }
+
+    fn decide(&mut self, ticket: u64, outcome: Outcome, asked: bool) {
         let id = self.claim(ticket);
-        self.outputs.push_back(Output::Decided { id, outcome });
+        self.outputs.push_back(Output::Decided { id, outcome, asked });
     }
 }
 
@@ -505,6 +516,7 @@ fn against(mine: &Definition, origins: &[Origin], other: Definition) -> Outcome 
         Some(Clash::Pool { mine, other: other_pool }) => {
             ClaimError::PoolOverlap { pool: mine, other_pool, other: other.name }
         }
+        Some(Clash::Vni(vni)) => ClaimError::VniTaken { vni, other: other.name },
         Some(Clash::Id) => ClaimError::IdUsed(id),
         Some(Clash::Name) | None => ClaimError::NameTaken { name, id },
     };

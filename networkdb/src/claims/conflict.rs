@@ -1,7 +1,7 @@
 //! Which definitions exclude each other, and which are one network asked for twice.
 
 use ipnetwork::IpNetwork;
-use weft_api::{Definition, Subnet};
+use weft_api::{Definition, Subnet, Vni};
 
 use super::message::{ClaimBody, Origin};
 use crate::wire::codec;
@@ -21,7 +21,13 @@ const MAX_ENCODED: usize = 16 * 1024;
 pub(super) enum Clash {
     Id,
     Name,
-    Pool { mine: IpNetwork, other: IpNetwork },
+    Pool {
+        mine: IpNetwork,
+        other: IpNetwork,
+    },
+    /// No two are handed out alike. A disk that was rolled back, or a claim that was refused and
+    /// came into force late, can bring one twice, and then packets of two networks would mix.
+    Vni(Vni),
 }
 
 /// Finds what keeps `mine` and `other` from being in force together.
@@ -32,14 +38,15 @@ pub(super) fn clash(mine: &Definition, other: &Definition) -> Option<Clash> {
     if mine.name == other.name {
         return Some(Clash::Name);
     }
+    let pairs = || mine.subnets.iter().flat_map(|a| other.subnets.iter().map(move |b| (a, b)));
+    let by_vni = pairs().find(|(a, b)| a.vni == b.vni).map(|(a, _)| Clash::Vni(a.vni));
     if mine.ipam != GLOBAL_IPAM || other.ipam != GLOBAL_IPAM {
-        return None;
+        return by_vni;
     }
-    mine.subnets
-        .iter()
-        .flat_map(|a| other.subnets.iter().map(move |b| (a.pool, b.pool)))
-        .find(|(a, b)| overlap(*a, *b))
-        .map(|(mine, other)| Clash::Pool { mine, other })
+    let by_pool = pairs()
+        .find(|(a, b)| overlap(a.pool, b.pool))
+        .map(|(a, b)| Clash::Pool { mine: a.pool, other: b.pool });
+    by_pool.or(by_vni)
 }
 
 /// Tells whether at most one of two claims may succeed.

@@ -1,7 +1,7 @@
 //! How a claim ends for whoever submitted it.
 
 use ipnetwork::IpNetwork;
-use weft_api::{Definition, NetworkId, NodeId};
+use weft_api::{Definition, NetworkId, NodeId, Vni};
 
 use crate::keys::Fingerprint;
 
@@ -41,6 +41,15 @@ pub enum ClaimError {
         pool: IpNetwork,
         /// The pool in its way.
         other_pool: IpNetwork,
+        /// The name of the network that has it.
+        other: String,
+    },
+    /// A network in force has a VNI of it: this node's disk is older than that network. The
+    /// caller's to solve, by another VNI.
+    #[error("VNI {vni} is network `{other}`'s")]
+    VniTaken {
+        /// The VNI.
+        vni: Vni,
         /// The name of the network that has it.
         other: String,
     },

@@ -267,8 +267,8 @@ impl NetworkDb {
                 // bound that is met is reported by the facts themselves.
                 let _ = self.sync.put_fact(kind, &subject, &value, now);
             }
-            claims::Output::Decided { id, outcome } => {
-                self.outputs.push_back(Output::Claim { id, outcome });
+            claims::Output::Decided { id, outcome, asked } => {
+                self.outputs.push_back(Output::Claim { id, outcome, asked });
             }
             // Read through `is_barred`.
             claims::Output::BarAttach(_) | claims::Output::UnbarAttach(_) => {}

@@ -63,7 +63,9 @@ impl Nodes {
             (Job::Pool { name, vni }, Ok(Granted::Block(block @ Block::Pool(pool)))) => {
                 self.define(host, name, vni, (pool, None), vec![Block::Vni(vni), block]);
             }
-            (Job::Pool { vni, .. }, Err(_)) => self.return_blocks(host, vec![Block::Vni(vni)]),
+            (Job::Pool { vni, .. }, Err(_)) => {
+                self.return_blocks(host, vec![Block::Vni(vni)], Fate::Unused);
+            }
             (Job::Address { network, pool, endpoint }, Ok(Granted::Address(address))) => {
                 self.create_endpoint(host, network, pool, endpoint, address);
             }
@@ -78,11 +80,18 @@ impl Nodes {
         }
     }
 
-    pub(super) fn claim_ended(&mut self, host: usize, claim: ClaimId, outcome: Outcome) {
+    pub(super) fn claim_ended(
+        &mut self,
+        host: usize,
+        claim: ClaimId,
+        outcome: Outcome,
+        asked: bool,
+    ) {
         let Some(job) = self.process_mut(host).claims.remove(&claim) else {
             // Made by an earlier life; nobody waits for it any more.
             return self.note_on(host, format!("claim {claim} of an earlier life ended"));
         };
+        let fate = Fate::of_refused(asked);
         match (job, outcome) {
             (Job::Define { .. }, Outcome::Defined(definition)) => {
                 self.ledger.tally.networks += 1;
@@ -90,13 +99,15 @@ impl Nodes {
                 self.ledger.acknowledged.insert(definition.id, definition);
                 self.note_on(host, format!("{name} is {id}"));
             }
-            (Job::Define { blocks, .. }, Outcome::Joined(_)) => self.return_blocks(host, blocks),
+            (Job::Define { blocks, .. }, Outcome::Joined(_)) => {
+                self.return_blocks(host, blocks, fate);
+            }
             (Job::Define { blocks, definition }, Outcome::Refused(error)) => {
                 self.note_on(host, format!("create refused: {error}"));
                 if self.planted.is(Mutation::AcknowledgesRefused) {
                     self.ledger.acknowledged.insert(definition.id, *definition);
                 }
-                self.return_blocks(host, blocks);
+                self.return_blocks(host, blocks, fate);
             }
             (Job::Delete, Outcome::Deleted(network)) => {
                 self.ledger.acknowledged_gone.insert(network);
@@ -155,11 +166,11 @@ impl Nodes {
         process.claims.insert(claim, Job::Define { blocks, definition: kept });
     }
 
-    fn return_blocks(&mut self, host: usize, blocks: Vec<Block>) {
+    fn return_blocks(&mut self, host: usize, blocks: Vec<Block>, fate: Fate) {
         let now = self.local(host);
         for block in blocks {
             let process = self.process_mut(host);
-            process.node.with_ipam(now, |ipam| ipam.return_block(block, Fate::Unused, now));
+            process.node.with_ipam(now, |ipam| ipam.return_block(block, fate, now));
         }
     }
 

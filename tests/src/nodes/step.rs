@@ -257,10 +257,10 @@ impl Nodes {
             Output::StreamFrame { stream, bytes } => self.send_frame(host, stream, bytes),
             Output::CloseStream { stream } => self.close_stream(host, stream),
             Output::Table(event) => self.table_event(host, &event),
-            Output::Claim { id, outcome } => {
+            Output::Claim { id, outcome, asked } => {
                 self.hosts[host].untold.clear();
                 self.claim_is_known(host, &outcome);
-                self.claim_ended(host, id, outcome);
+                self.claim_ended(host, id, outcome, asked);
             }
             Output::Granted { ticket, result } => {
                 self.hosts[host].untold.clear();

@@ -512,7 +512,7 @@ impl Cluster {
     fn carry_out(&mut self, node: NodeId, output: Output) {
         let state = self.nodes.get_mut(&node).expect("nodes stay");
         match output {
-            Output::Decided { id, outcome } => {
+            Output::Decided { id, outcome, .. } => {
                 let earlier = state.decided.insert(id, outcome);
                 assert_eq!(earlier, None, "claim {id} was decided twice");
             }

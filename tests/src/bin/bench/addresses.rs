@@ -120,7 +120,7 @@ impl OneCore {
         };
         let claim =
             self.handle.call_later(move |core, answer, now| core.claim(define, answer, now));
-        match claim.await? {
+        match claim.await?.outcome {
             Outcome::Defined(_) => Ok(id),
             other @ (Outcome::Joined(_)
             | Outcome::Refused(_)
