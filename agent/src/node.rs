@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use weft_api::{Boot, ClusterId, Definition, NetworkId, NodeId, Space, Write};
 use weft_ipam::{ClusterPools, Ipam};
 use weft_networkdb::{
-    FactKind, JoinRefusal, KeyRing, MemberEvent, MemberState, NetworkDb, Outdated, RolledBackBy,
-    StreamId, StreamInput, TableEvent, WatchId,
+    FactKind, JoinRefusal, KeyRing, Member, MemberEvent, MemberState, NetworkDb, Outdated,
+    RolledBackBy, StreamId, StreamInput, TableEvent, WatchId,
 };
 
 mod counters;
@@ -247,6 +247,18 @@ impl Node {
         let owners = self.ipam.holdings().into_iter().map(|holding| holding.owner);
         victims.extend(owners.filter(forgotten));
         self.with_db(now, |db| db.forget(victims, reach, now))
+    }
+
+    /// Whether members are away and none is there: what this node knows alone nobody else would have
+    /// if it left.
+    pub fn is_cut_off(&self) -> bool {
+        let others = || self.db.members().filter(|member| member.id != self.id());
+        let is_away = |member: &Member| match member.state {
+            MemberState::Suspect | MemberState::Failed => true,
+            MemberState::Alive | MemberState::Left | MemberState::Forgotten => false,
+        };
+        others().any(|member| is_away(&member))
+            && !others().any(|member| member.state == MemberState::Alive)
     }
 
     /// Begins to leave the cluster: nobody is let in any more, and all ranges are handed over.

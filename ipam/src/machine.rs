@@ -5,6 +5,7 @@ mod bindings;
 mod blocks;
 mod donor;
 mod facts;
+mod farewell;
 mod holds;
 mod inherit;
 mod networks;
@@ -153,6 +154,10 @@ pub struct Ipam {
     transfers: BTreeMap<TransferId, Transfer>,
     /// Members that died while this node left, before they had its ranges.
     unacknowledged: BTreeSet<NodeId>,
+    /// To whom this node, which leaves, has said farewell.
+    said_farewell: BTreeSet<NodeId>,
+    /// Others that leave, and the boot in which they said so.
+    leavers: BTreeMap<NodeId, u64>,
     releases: BTreeMap<(Space, u128), Release>,
     /// One rest time for all, so in the order of their ends.
     rests: VecDeque<(Instant, Space, u128, u128)>,
@@ -168,15 +173,21 @@ impl Ipam {
             return;
         };
         match message {
-            Message::Ask { id, subject, want } => self.on_ask(from, id, &subject, want, now),
+            Message::Ask { id, subject, want } => {
+                self.on_ask(from, id, &subject, want, &[], now);
+            }
+            Message::Pass { asker, id, subject, want, tried } => {
+                self.on_ask(asker, id, &subject, want, &tried, now);
+            }
             Message::Grant { id, subject, delta } => self.on_grant(id, &subject, &delta, now),
-            Message::Refuse { id, subject, refusal, delta } => {
-                self.on_refuse(from, id, &subject, refusal, delta.as_deref(), now);
+            Message::Refuse { id, subject, refusal, delta, passed } => {
+                let told = (delta.as_deref(), passed);
+                self.on_refuse(from, id, &subject, refusal, told, now);
             }
             Message::Transfer { id, subject, delta, rested } => {
                 self.on_transfer(from, id, &subject, &delta, &rested, now);
             }
-            Message::Received { id } => self.on_received(from, id),
+            Message::Received { id } => self.on_received(from, id, now),
             Message::Release { subject, at, generation } => {
                 self.on_release(&subject, at, generation, now);
             }
@@ -185,13 +196,15 @@ impl Ipam {
                 self.on_hold(from, id, &subject, &hold, now);
             }
             Message::Held { id, subject, state } => self.on_held(id, &subject, &state, now),
+            Message::Leave { id, last } => self.on_leave(from, id, last),
+            Message::Farewell { id, yours } => self.on_farewell(from, id, &yours, now),
         }
     }
 
     /// Hears who is alive; this node may be among them or not.
     pub fn on_members(&mut self, alive: &[NodeId], now: Instant) {
         self.alive = alive.iter().copied().filter(|&node| node != self.node).collect();
-        self.forget_receivers();
+        self.forget_receivers(now);
         self.advance_asks_of_the_dead(now);
         self.drive_releases(now);
         self.retry_held(now);

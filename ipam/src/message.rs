@@ -1,6 +1,7 @@
 //! What machines of different nodes say to each other.
 
 use serde::{Deserialize, Serialize};
+use weft_api::NodeId;
 
 use crate::allocation::Kind;
 
@@ -17,10 +18,19 @@ pub(crate) struct TransferId {
 pub(crate) enum Message {
     /// Please give me some.
     Ask { id: TransferId, subject: Vec<u8>, want: AskWant },
+    /// Another asks so, and those who had nothing pass it on.
+    Pass { asker: NodeId, id: TransferId, subject: Vec<u8>, want: AskWant, tried: Vec<NodeId> },
     /// Yours, by the delta; all of it has rested.
     Grant { id: TransferId, subject: Vec<u8>, delta: Vec<u8> },
-    /// No. `delta` tells who owns what was asked for where it is not the sender.
-    Refuse { id: TransferId, subject: Vec<u8>, refusal: Refusal, delta: Option<Vec<u8>> },
+    /// No. `delta` tells who owns what was asked for where it is not the sender; `passed` to whom the
+    /// sender passed the ask on, who answers in its place.
+    Refuse {
+        id: TransferId,
+        subject: Vec<u8>,
+        refusal: Refusal,
+        delta: Option<Vec<u8>>,
+        passed: Option<NodeId>,
+    },
     /// Unasked for: a gift at a network's birth, or the ranges of a node that leaves. `rested`
     /// lists the parts that need no rest.
     Transfer { id: TransferId, subject: Vec<u8>, delta: Vec<u8>, rested: Vec<(u128, u128)> },
@@ -34,6 +44,12 @@ pub(crate) enum Message {
     /// Answers a hold: the state of the address's fact, of a generation after the one named. It is
     /// held for the kind asked, or released, and then the sender of the hold asks anew.
     Held { id: TransferId, subject: Vec<u8>, state: Vec<u8> },
+    /// The sender leaves: please give it nothing more. `last`: it has handed over all that it knew
+    /// of as its own, and asks for the farewell.
+    Leave { id: TransferId, last: bool },
+    /// Answers the last word of a leave: for each space, by its subject, the delta of all that the
+    /// sender holds for the leaver's.
+    Farewell { id: TransferId, yours: Vec<(Vec<u8>, Vec<u8>)> },
 }
 
 /// What is asked for.

@@ -107,7 +107,7 @@ pub struct LeaveArgs {
     /// How to reach the agent.
     #[command(flatten)]
     pub connection: Connection,
-    /// Remove this node's endpoints instead of refusing while there are any
+    /// Remove this node's endpoints first, and leave though no other member answers
     #[arg(long)]
     pub force: bool,
 }

@@ -62,6 +62,15 @@ impl Controller {
             ))
             .with_hint("detach them first, or `weft leave --force` to end them"));
         }
+        if !request.force && self.node(|node, _| node.is_cut_off()).await? {
+            return Err(ControlError::unavailable(
+                "no other member answers, and what only this node knows would be lost",
+            )
+            .with_hint(
+                "wait until one does (`weft members`); `weft forget` those that are gone for good, \
+                 or `weft leave --force`",
+            ));
+        }
         let _leaving = self.leaving.start().ok_or_else(|| {
             ControlError::conflict("this node is leaving already")
                 .with_hint("`weft status` shows how far it is")

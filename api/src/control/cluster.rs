@@ -48,7 +48,8 @@ pub struct JoinRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaveRequest {
-    /// Removes this node's endpoints first instead of refusing while there are any.
+    /// Removes this node's endpoints first instead of refusing while there are any, and leaves
+    /// although members are away and none answers.
     #[serde(default)]
     pub force: bool,
 }

@@ -115,19 +115,25 @@ impl Ipam {
                 Next::Nobody
             }
             Span::Held { at, .. } => self.holder(target.space, *at, tried),
-            Span::Ranges(ranges) => {
-                let owned = self.owned_by_others(target.space, ranges);
-                let live = owned
-                    .iter()
-                    .filter(|(node, _)| self.alive.contains(node) && !tried.contains(node));
-                let best = live
-                    .max_by_key(|&(&node, &owned)| (owned, self.weight(&target.space, node), node));
-                match best {
-                    Some((&donor, _)) => Next::Donor(donor),
-                    None => Next::Fail(self.shortage(target, ranges)),
-                }
-            }
+            Span::Ranges(ranges) => match self.best_donor(target.space, ranges, tried) {
+                Some(donor) => Next::Donor(donor),
+                None => Next::Fail(self.shortage(target, ranges)),
+            },
         }
+    }
+
+    /// Of the others that are there and were not tried, the one who owns most of some intervals.
+    pub(super) fn best_donor(
+        &self,
+        space: Space,
+        ranges: &[(u128, u128)],
+        tried: &BTreeSet<NodeId>,
+    ) -> Option<NodeId> {
+        let owned = self.owned_by_others(space, ranges).into_iter();
+        owned
+            .filter(|(node, _)| self.alive.contains(node) && !tried.contains(node))
+            .max_by_key(|&(node, owned)| (owned, self.weight(&space, node), node))
+            .map(|(node, _)| node)
     }
 
     /// The one who can be asked for a certain integer: its owner.
@@ -231,7 +237,7 @@ impl Ipam {
         id: TransferId,
         subject: &[u8],
         refusal: Refusal,
-        delta: Option<&[u8]>,
+        (delta, passed): (Option<&[u8]>, Option<NodeId>),
         now: Instant,
     ) {
         let Some(space) = Space::from_subject(subject) else {
@@ -248,6 +254,15 @@ impl Ipam {
             return;
         }
         ask.tried.insert(from);
+        // The next one is being asked already; if that is lost, this node asks it.
+        if let Some(next) = passed
+            && self.alive.contains(&next)
+            && !ask.tried.contains(&next)
+        {
+            (ask.donor, ask.tries) = (next, 0);
+            ask.next = now + self.config.ask_timeout;
+            return;
+        }
         match (refusal, &target.span) {
             (Refusal::InUse, Span::Exact(_) | Span::Held { .. }) => {
                 self.asks.remove(&target);

@@ -1,5 +1,6 @@
 //! Answering those who ask.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use weft_api::NodeId;
@@ -18,6 +19,8 @@ use crate::space::Space;
 const DONATIONS_MAX: usize = 64;
 /// How many askers are remembered.
 const ASKERS_MAX: usize = 1024;
+/// How many owners an ask is passed on by at most.
+const PASSES_MAX: usize = 16;
 /// The least a first grant tries to give.
 const FIRST_GRANT_MIN: u128 = 4;
 
@@ -28,6 +31,7 @@ impl Ipam {
         id: TransferId,
         subject: &[u8],
         want: AskWant,
+        tried: &[NodeId],
         now: Instant,
     ) {
         let Some(space) = Space::from_subject(subject) else {
@@ -44,21 +48,49 @@ impl Ipam {
                 return;
             }
         }
-        match self.choose(space, want, now) {
+        // What it asks for in another life it may have.
+        if self.leaves_since(from, id) {
+            return;
+        }
+        self.leavers.remove(&from);
+        match self.choose(space, &want, now) {
             Ok(piece) => self.grant(from, id, space, piece),
             Err((refusal, at)) => {
                 let delta = self.whereabouts(space, at);
+                let passed = self.pass_on(from, id, space, want, tried);
                 let subject = subject.to_vec();
-                self.send(from, &Message::Refuse { id, subject, refusal, delta });
+                self.send(from, &Message::Refuse { id, subject, refusal, delta, passed });
             }
         }
+    }
+
+    /// Passes an ask for any of some intervals on to the next owner, so that the asker, who is told,
+    /// gets its answer half a round trip later instead of a whole one. Returns who that is.
+    fn pass_on(
+        &mut self,
+        asker: NodeId,
+        id: TransferId,
+        space: Space,
+        want: AskWant,
+        tried: &[NodeId],
+    ) -> Option<NodeId> {
+        let AskWant::Block { ranges, urgency: Urgency::Waiting, .. } = &want else { return None };
+        if tried.len() >= PASSES_MAX {
+            return None;
+        }
+        let tried: Vec<NodeId> = tried.iter().copied().chain([self.node]).collect();
+        let gone: BTreeSet<NodeId> = tried.iter().copied().chain([asker]).collect();
+        let to = self.best_donor(space, ranges, &gone)?;
+        let subject = space.subject();
+        self.send(to, &Message::Pass { asker, id, subject, want, tried });
+        Some(to)
     }
 
     /// What to give, or why nothing.
     fn choose(
         &mut self,
         space: Space,
-        want: AskWant,
+        want: &AskWant,
         now: Instant,
     ) -> Result<(u128, u128), (Refusal, Option<u128>)> {
         if self.phase != Phase::Ready {
@@ -66,21 +98,21 @@ impl Ipam {
         }
         let Some(pool) = self.pools.get(&space) else { return Err((Refusal::NotOwner, None)) };
         match want {
-            AskWant::Exact(at) if pool.owner(at) != Some(self.node) => {
+            &AskWant::Exact(at) if pool.owner(at) != Some(self.node) => {
                 Err((Refusal::NotOwner, Some(at)))
             }
-            AskWant::Exact(at) if pool.is_free(at) => Ok((at, at)),
-            AskWant::Exact(at) => Err(match pool.resting(at) {
+            &AskWant::Exact(at) if pool.is_free(at) => Ok((at, at)),
+            &AskWant::Exact(at) => Err(match pool.resting(at) {
                 Some(rest) if pool.endpoint(at).is_none() => {
                     let left = rest.until.saturating_duration_since(now).as_millis();
                     (Refusal::Resting(u64::try_from(left).unwrap_or(u64::MAX)), None)
                 }
                 Some(_) | None => (Refusal::InUse, None),
             }),
-            AskWant::Block { mut ranges, need, last, urgency } => {
-                ranges.truncate(ASK_RANGES_MAX);
-                ranges.retain(|&(low, high)| low <= high);
-                self.piece_for(space, &ranges, u128::from(need), last, urgency)
+            AskWant::Block { ranges, need, last, urgency } => {
+                let ranges = ranges.iter().copied().take(ASK_RANGES_MAX);
+                let ranges: Vec<_> = ranges.filter(|(low, high)| low <= high).collect();
+                self.piece_for(space, &ranges, u128::from(*need), *last, *urgency)
                     .ok_or((Refusal::None, None))
             }
         }

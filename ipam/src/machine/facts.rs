@@ -86,6 +86,7 @@ impl Ipam {
         // What only somebody who was away knew of.
         if changes.iter().any(|change| self.inherited.contains(&change.after.owner)) {
             self.take_over(space, now);
+            gained = true;
         }
         // A gift or a grant that was under way when the leave began goes on to the heir.
         if gained && matches!(self.phase, Phase::Leaving { .. }) {

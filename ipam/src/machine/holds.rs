@@ -190,7 +190,8 @@ impl Ipam {
         if let Err(refusal) = self.answer_hold(space, hold, now) {
             let place = (refusal == Refusal::NotOwner).then_some(hold.at);
             let delta = self.whereabouts(space, place);
-            return self.send(from, &Message::Refuse { id, subject, refusal, delta });
+            let refuse = Message::Refuse { id, subject, refusal, delta, passed: None };
+            return self.send(from, &refuse);
         }
         let state = self.pools.get(&space).and_then(|pool| pool.allocation(hold.at));
         if let Some(state) = state.map(Allocation::encode) {

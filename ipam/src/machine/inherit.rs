@@ -39,8 +39,15 @@ impl Ipam {
             self.take_over(space, now);
         }
         self.spend_vnis(taken);
-        if self.phase == Phase::Ready {
+        let is_leaving = matches!(self.phase, Phase::Leaving { .. });
+        if self.phase == Phase::Ready || is_leaving {
             self.found_pending(now);
+        }
+        if is_leaving {
+            let spaces: Vec<Space> = self.pools.keys().copied().collect();
+            for space in spaces {
+                self.hand_over(space, now);
+            }
         }
         for space in spaces {
             self.retry_space(space, now);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weft_api::{Definition, NetworkId};
+use weft_api::{Definition, NetworkId, NodeId};
 
 use super::{Ipam, Phase};
 use crate::allocation::{Allocation, Kind};
@@ -132,7 +132,8 @@ impl Ipam {
 
     /// Gives two live members a first part, so that they need not ask.
     fn give_at_birth(&mut self, space: Space, dynamic: (u128, u128), now: Instant) {
-        let mut members: Vec<_> = self.alive.iter().copied().collect();
+        let stays = |node: &NodeId| !self.leaves(*node);
+        let mut members: Vec<_> = self.alive.iter().copied().filter(stays).collect();
         members.sort_by_key(|&node| (self.weight(&space, node), node));
         for to in members.into_iter().take(GIFTS) {
             if let Some(piece) = self.piece_for(space, &[dynamic], 1, 0, Urgency::Waiting) {

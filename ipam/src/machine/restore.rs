@@ -34,6 +34,8 @@ impl Ipam {
             forgotten: BTreeSet::new(),
             inherited: BTreeSet::new(),
             alive: BTreeSet::new(),
+            said_farewell: BTreeSet::new(),
+            leavers: BTreeMap::new(),
             boot: 0,
             serial: 0,
             stamp: 0,

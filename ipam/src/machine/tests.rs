@@ -2,6 +2,7 @@
 
 mod addresses;
 mod cluster;
+mod farewells;
 mod heirs;
 mod leaders;
 mod networks;

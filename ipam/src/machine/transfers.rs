@@ -29,7 +29,7 @@ pub(super) struct Transfer {
 
 impl Ipam {
     /// Hands all ranges to live members; [`Output::LeaveDone`] follows when every one of them
-    /// has them durably, or when the time for it is over. Addresses that an endpoint of this node
+    /// has them durably and gives this node nothing more, or when the time for it is over. Addresses that an endpoint of this node
     /// still holds stay behind: set endpoints down first.
     pub fn leave(&mut self, now: Instant) {
         let until = now + self.config.leave_timeout;
@@ -51,15 +51,18 @@ impl Ipam {
         self.asks.clear();
         self.transfers.clear();
         self.fail_waiting(|_| true, &Error::Leaving);
+        self.announce_leave();
         let spaces: Vec<Space> = self.pools.keys().copied().collect();
         for space in spaces {
             self.hand_over(space, now);
         }
-        self.end_leave_when_acknowledged();
+        self.end_leave_when_acknowledged(now);
     }
 
     pub(super) fn hand_over(&mut self, space: Space, now: Instant) {
-        let heir = self.alive.iter().copied().max_by_key(|&n| (self.weight(&space, n), n));
+        // To one that leaves too only where there is nobody else.
+        let order = |&node: &NodeId| (!self.leaves(node), self.weight(&space, node), node);
+        let heir = self.alive.iter().copied().max_by_key(order);
         let (Some(heir), Some(pool)) = (heir, self.pools.get(&space)) else { return };
         let pieces: Vec<_> = pool.leaving().iter().map(|(l, h, ())| (l, h)).collect();
         if !pieces.is_empty() {
@@ -92,12 +95,22 @@ impl Ipam {
         let delta = pool.give(pieces, owner, &mut self.out);
         let id = self.next_id();
         let (subject, delta) = (space.subject(), encode_marks(&delta));
-        let message = Message::Transfer { id, subject, delta, rested };
+        self.tell(id, &Message::Transfer { id, subject, delta, rested }, to, now);
+    }
+
+    /// Sends a message until it is answered under its id.
+    pub(super) fn tell(
+        &mut self,
+        id: TransferId,
+        message: &Message,
+        to: BTreeSet<NodeId>,
+        now: Instant,
+    ) {
         for &node in &to {
-            self.send(node, &message);
+            self.send(node, message);
         }
         let next = now + self.config.ask_timeout;
-        let transfer = Transfer { to, bytes: codec::encode(&message), tries: 1, next };
+        let transfer = Transfer { to, bytes: codec::encode(message), tries: 1, next };
         self.transfers.insert(id, transfer);
     }
 
@@ -137,18 +150,18 @@ impl Ipam {
         }
     }
 
-    pub(super) fn on_received(&mut self, from: NodeId, id: TransferId) {
+    pub(super) fn on_received(&mut self, from: NodeId, id: TransferId, now: Instant) {
         if let Some(transfer) = self.transfers.get_mut(&id) {
             transfer.to.remove(&from);
             if transfer.to.is_empty() {
                 self.transfers.remove(&id);
             }
         }
-        self.end_leave_when_acknowledged();
+        self.end_leave_when_acknowledged(now);
     }
 
     /// The dead acknowledge nothing.
-    pub(super) fn forget_receivers(&mut self) {
+    pub(super) fn forget_receivers(&mut self, now: Instant) {
         let (alive, lost) = (&self.alive, &mut self.unacknowledged);
         self.transfers.retain(|_, transfer| {
             lost.extend(transfer.to.iter().filter(|node| !alive.contains(node)));
@@ -158,7 +171,7 @@ impl Ipam {
         if !matches!(self.phase, Phase::Leaving { .. }) {
             self.unacknowledged.clear();
         }
-        self.end_leave_when_acknowledged();
+        self.end_leave_when_acknowledged(now);
     }
 
     pub(super) fn repeat_transfers(&mut self, now: Instant) {
@@ -174,8 +187,10 @@ impl Ipam {
         }
     }
 
-    fn end_leave_when_acknowledged(&mut self) {
-        if matches!(self.phase, Phase::Leaving { .. }) && self.transfers.is_empty() {
+    fn end_leave_when_acknowledged(&mut self, now: Instant) {
+        let is_acknowledged =
+            matches!(self.phase, Phase::Leaving { .. }) && self.transfers.is_empty();
+        if is_acknowledged && !self.say_farewell(now) {
             self.end_leave();
         }
     }

@@ -54,8 +54,12 @@ impl Nodes {
         self.drain(host);
     }
 
-    /// `weft leave --force`: first the endpoints end, since an address in use is not handed over.
+    /// `weft leave` after `weft detach` of all, since an address in use is not handed over. It is
+    /// refused where no other member answers and some are away.
     pub fn leave(&mut self, host: usize) {
+        if self.node(host).is_cut_off() {
+            return self.note_on(host, "leave refused: no other member answers");
+        }
         self.note_on(host, "leave");
         for (endpoint, _) in self.endpoints(host) {
             self.end_endpoint(host, endpoint);

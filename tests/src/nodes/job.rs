@@ -96,7 +96,10 @@ impl Nodes {
             (Job::Define { .. }, Outcome::Defined(definition)) => {
                 self.ledger.tally.networks += 1;
                 let (name, id) = (definition.name.clone(), definition.id.short());
-                self.ledger.acknowledged.insert(definition.id, definition);
+                // What one does that is forgotten, and has not heard of it, counts for nobody.
+                if !self.ledger.forgotten.contains(&self.node(host).id()) {
+                    self.ledger.acknowledged.insert(definition.id, definition);
+                }
                 self.note_on(host, format!("{name} is {id}"));
             }
             (Job::Define { blocks, .. }, Outcome::Joined(_)) => {
@@ -110,7 +113,9 @@ impl Nodes {
                 self.return_blocks(host, blocks, fate);
             }
             (Job::Delete, Outcome::Deleted(network)) => {
-                self.ledger.acknowledged_gone.insert(network);
+                if !self.ledger.forgotten.contains(&self.node(host).id()) {
+                    self.ledger.acknowledged_gone.insert(network);
+                }
             }
             (Job::Delete, Outcome::Refused(error)) => {
                 self.note_on(host, format!("delete refused: {error}"));

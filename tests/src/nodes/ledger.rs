@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weft_agent::host_routes::HostRoutesJoin;
 use weft_api::{Definition, EndpointId, NetworkId, NodeId, Space, Vni, Write};
-use weft_ipam::{Span, join_allocations, join_ranges, read_ranges};
+use weft_ipam::{join_allocations, join_ranges, read_ranges};
 use weft_networkdb::{FactKind, Join, Joined};
 
 use super::host::Endpoint;
@@ -20,8 +20,7 @@ pub(super) struct Allowance {
     pub(super) parted: bool,
     /// Somebody was forgotten by force, or runs on: two may have an address.
     pub(super) forced: bool,
-    /// Something was given to a node after it had handed over, or a disk was lost: ranges may
-    /// stay behind.
+    /// Somebody left whom not all had answered, or a disk was lost: ranges may stay behind.
     pub(super) ranges_left: bool,
     /// A disk was lost, rolled back or cloned: what was acknowledged may be gone with it.
     pub(super) disks_lost: bool,
@@ -36,8 +35,6 @@ pub(super) struct Ledger {
     pub(super) forgotten: BTreeSet<NodeId>,
     /// What claims brought into force, by kind of fact and subject.
     pub(super) in_force: BTreeSet<(FactKind, [u8; 16])>,
-    /// Nodes that handed over what they owned, and leave.
-    pub(super) handed_over: BTreeSet<NodeId>,
     /// Networks that came into force anywhere, with the lowest stamp that was seen.
     pub(super) defined: BTreeMap<NetworkId, Definition>,
     /// Networks whose makers were told that they are in force.
@@ -176,11 +173,7 @@ impl Ledger {
         let (Some(node), Some(bytes)) = (commit.node, commit.write.value.as_deref()) else {
             return Ok(());
         };
-        let read = |bytes| read_ranges(bytes).ok().flatten().unwrap_or_default();
-        let spans = read(bytes);
-        let before = commit.undo.value.as_deref().map(read).unwrap_or_default();
-        let is_given = |leaver: &NodeId| owned_by(&spans, *leaver) > owned_by(&before, *leaver);
-        self.allowance.ranges_left |= self.handed_over.iter().any(is_given);
+        let spans = read_ranges(bytes).ok().flatten().unwrap_or_default();
         let own = spans.into_iter().filter(|span| span.owner == node);
         let spans: Vec<(u128, u128)> = own.map(|span| (span.first, span.last)).collect();
         let counts = |of: &NodeId| *of != node && !self.forgotten.contains(of);
@@ -238,11 +231,6 @@ impl Ledger {
         }
         Ok(())
     }
-}
-
-/// How many integers a node owns.
-fn owned_by(spans: &[Span], node: NodeId) -> u128 {
-    spans.iter().filter(|span| span.owner == node).map(|span| span.last - span.first + 1).sum()
 }
 
 /// The first integer in both.

@@ -22,7 +22,8 @@ impl Nodes {
         self.network.duplicate = 0.0;
         for host in 0..self.len() {
             self.hosts[host].doom = None;
-            if self.is_down(host) {
+            // One that went down before it was let in finds that it is no member.
+            if !self.runs(host) && self.hosts[host].identity.is_some() {
                 self.restart(host);
             }
         }

@@ -90,6 +90,10 @@ impl<'a> Model<'a> {
     /// there.
     pub(super) fn forgets(&self) -> Option<NetworkId> {
         let ledger = &self.nodes.ledger;
+        if self.alive.is_empty() {
+            // All left: with the last one the cluster ends.
+            return None;
+        }
         let known = |id: &NetworkId| self.deleted.contains(id) || self.networks.contains_key(id);
         let mut lost = ledger.acknowledged.keys().filter(|id| !known(id));
         // Alone in its part of a split a node can delete, leave, and be all who knew of it.

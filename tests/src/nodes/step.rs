@@ -285,8 +285,6 @@ impl Nodes {
             Output::HandedOver(unacknowledged) => {
                 self.note_on(host, format!("handed over, {} owe", unacknowledged.len()));
                 self.ledger.allowance.ranges_left |= !unacknowledged.is_empty();
-                let leaver = self.node(host).id();
-                self.ledger.handed_over.insert(leaver);
                 let now = self.local(host);
                 self.process_mut(host).node.with_db(now, |db| db.leave(now));
             }
