@@ -402,9 +402,7 @@ impl Node {
         use weft_networkdb::Outcome;
         match outcome {
             Outcome::Forgotten(nodes) => {
-                let networks = self.db.definitions().chain(self.db.deleted_definitions());
-                let subnets = networks.flat_map(|network| &network.subnets);
-                let taken: Vec<_> = subnets.map(|subnet| subnet.vni).collect();
+                let taken: Vec<_> = self.db.vnis().collect();
                 self.ipam.inherit(nodes, &taken, now);
             }
             Outcome::Defined(_)

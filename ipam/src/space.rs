@@ -88,6 +88,15 @@ impl Space {
         }
     }
 
+    /// The network that a fact of either kind is about, by its subject; none where it is about what
+    /// the cluster shares.
+    pub fn network_of(subject: &[u8]) -> Option<NetworkId> {
+        match Self::split(subject)?.0 {
+            Self::Subnet { network, .. } => Some(network),
+            Self::Vni | Self::Blocks(_) => None,
+        }
+    }
+
     /// The first and last integer there can be.
     pub(crate) fn bounds(&self) -> (u128, u128) {
         match self {

@@ -3,6 +3,7 @@
 pub(crate) mod store;
 
 use serde::{Deserialize, Serialize};
+use weft_api::NetworkId;
 
 /// What a fact is about. The number is on the wire and on disk: never change one, never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -11,7 +12,7 @@ pub struct FactKind(pub u8);
 impl FactKind {
     /// A network's definition; subject: the network's id.
     pub const DEFINITION: Self = Self(1);
-    /// A deleted network; subject: the network's id.
+    /// A deleted network; subject: the network's id. All other facts of the network end with it.
     pub const DELETED: Self = Self(2);
     /// A member that left; subject: its NodeId.
     pub const LEFT: Self = Self(3);
@@ -56,6 +57,12 @@ pub trait Join: Send + std::marker::Sync {
     /// # Errors
     /// [`JoinError`] when the bytes are malformed; they come from a peer, so this never panics.
     fn join(&self, current: Option<&[u8]>, incoming: &[u8]) -> Result<Joined, JoinError>;
+
+    /// The network that a fact is a part of: when that is deleted the fact is dropped, and from then
+    /// on taken for known. Default: none, the fact stays for good.
+    fn network(&self, _subject: &[u8]) -> Option<NetworkId> {
+        None
+    }
 }
 
 /// Why a fact was not put. The caller is at fault and nothing has changed.

@@ -27,6 +27,7 @@ use weft_api::{NetworkId, NodeId, Space};
 use crate::facts::store::Store;
 use crate::table::Cause;
 use crate::table::durable::{coverage_removal, coverage_write, record_removal};
+use crate::table::log::Log;
 use crate::table::shelf::Shelf;
 use crate::watch::{Opened, WatchFilter, WatchId, Watches};
 
@@ -275,6 +276,31 @@ impl Sync {
                 let removals = dropped.iter().map(|at| record_removal(*network, owner, at));
                 self.outputs.extend(removals.map(Output::Persist));
             }
+        }
+        self.let_go();
+    }
+
+    /// A deleted network's logs go once their tombstones are gone: nobody writes there again.
+    fn let_go(&mut self) {
+        let is_empty = |shelf: &Shelf| shelf.logs().all(|(_, log)| log.iter().next().is_none());
+        let over: Vec<NetworkId> = self
+            .shelves
+            .iter()
+            .filter(|(network, shelf)| self.is_let_go(**network) && is_empty(shelf))
+            .map(|(network, _)| *network)
+            .collect();
+        if over.is_empty() {
+            return;
+        }
+        // The time that this node's logs had come to stays known.
+        let attachments = self.shelves.get(&ATTACHMENTS).and_then(|shelf| shelf.log(self.node));
+        let none = Log::default();
+        let log = attachments.unwrap_or(&none);
+        let coverage = coverage_write(ATTACHMENTS, self.node, log, self.lamport);
+        self.outputs.push_back(Output::Persist(coverage));
+        for network in over {
+            self.shelves.remove(&network);
+            self.outputs.push_back(Output::Persist(coverage_removal(network, self.node)));
         }
     }
 

@@ -45,7 +45,7 @@ fn rotate(cluster: &mut Cluster, host: usize, n: u8, reach: Reach) -> ClaimId {
 
 fn outcome(cluster: &Cluster, host: usize, claim: ClaimId) -> Option<Outcome> {
     cluster.outputs(host).iter().find_map(|(_, output)| {
-        if let Output::Claim { id, outcome } = output {
+        if let Output::Claim { id, outcome, .. } = output {
             return (*id == claim).then(|| outcome.clone());
         }
         None

@@ -257,7 +257,7 @@ fn define(cluster: &mut Cluster, host: usize, definition: Definition) -> ClaimId
 
 fn outcome(cluster: &Cluster, host: usize, claim: ClaimId) -> Option<Outcome> {
     cluster.outputs(host).iter().find_map(|(_, output)| {
-        let Output::Claim { id, outcome } = output else { return None };
+        let Output::Claim { id, outcome, .. } = output else { return None };
         (*id == claim).then(|| outcome.clone())
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use weft_api::NetworkId;
 use weft_networkdb::{Config, FactKind, Join, JoinError, Joined, Limits, Timing};
 
 use super::NodeConfig;
@@ -31,6 +32,10 @@ impl Join for IpamJoin {
             Ok(None) => Ok(Joined::Unchanged),
             Err(error) => Err(JoinError(error.to_string())),
         }
+    }
+
+    fn network(&self, subject: &[u8]) -> Option<NetworkId> {
+        weft_ipam::Space::network_of(subject)
     }
 }
 

@@ -2,13 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_api::{Definition, NetworkId};
+use weft_api::{Definition, NetworkId, Vni};
 
 use super::{conflict, record};
 use crate::facts::{FactKind, Join, JoinError, Joined};
 
-/// The value of a tombstone: that it is there says all.
+/// The value of a tombstone that says nothing more. One of a network has its VNIs behind, ascending,
+/// four bytes each, the most significant first: all else of the network is dropped.
 pub(super) const TOMBSTONE: [u8; 1] = [1];
+
+fn tombstone(vnis: &BTreeSet<Vni>) -> Vec<u8> {
+    let vnis = vnis.iter().flat_map(|vni| vni.get().to_be_bytes());
+    TOMBSTONE.into_iter().chain(vnis).collect()
+}
+
+fn vnis_of(tombstone: &[u8]) -> Result<BTreeSet<Vni>, JoinError> {
+    let malformed = || JoinError("not a tombstone".to_owned());
+    let bytes = tombstone.strip_prefix(&TOMBSTONE).ok_or_else(malformed)?;
+    let (vnis, []) = bytes.as_chunks::<4>() else { return Err(malformed()) };
+    let read = |bytes: &[u8; 4]| Vni::new(u32::from_be_bytes(*bytes)).map_err(|_| malformed());
+    vnis.iter().map(read).collect()
+}
 
 /// Joins two definitions of one id. A definition never changes, so two that differ are a fault;
 /// every node keeps the lower of the two, so that all stay alike.
@@ -26,21 +40,23 @@ impl Join for DefinitionJoin {
         }
         Ok(Joined::Unchanged)
     }
+
+    fn network(&self, subject: &[u8]) -> Option<NetworkId> {
+        subject.try_into().ok().map(NetworkId::from_bytes)
+    }
 }
 
-/// Joins two tombstones of one id: they are alike.
+/// Joins two tombstones of one id: the VNIs of either.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeletedJoin;
 
 impl Join for DeletedJoin {
     fn join(&self, current: Option<&[u8]>, incoming: &[u8]) -> Result<Joined, JoinError> {
-        if incoming != TOMBSTONE {
-            return Err(JoinError("not a tombstone".to_owned()));
-        }
-        match current {
-            Some(_) => Ok(Joined::Unchanged),
-            None => Ok(Joined::Changed(TOMBSTONE.to_vec())),
-        }
+        let mut vnis = vnis_of(incoming)?;
+        let Some(current) = current else { return Ok(Joined::Changed(tombstone(&vnis))) };
+        vnis.extend(vnis_of(current)?);
+        let joined = tombstone(&vnis);
+        Ok(if joined == current { Joined::Unchanged } else { Joined::Changed(joined) })
     }
 }
 
@@ -56,7 +72,8 @@ fn decode(bytes: &[u8]) -> Result<Definition, JoinError> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Definitions {
     defined: BTreeMap<NetworkId, Definition>,
-    deleted: BTreeSet<NetworkId>,
+    /// Of those that are deleted only their VNIs are known.
+    deleted: BTreeMap<NetworkId, BTreeSet<Vni>>,
 }
 
 /// What a fact changed in [`Definitions`].
@@ -71,21 +88,25 @@ pub(crate) enum Change {
 }
 
 impl Definitions {
-    /// Takes the joined value of a fact. A definition that comes after its tombstone is kept but
-    /// changes nothing: a deleted id never returns.
+    /// Takes the joined value of a fact. A definition that comes after its tombstone changes nothing:
+    /// a deleted id never returns.
     pub(crate) fn on_fact(&mut self, kind: FactKind, subject: &[u8], value: &[u8]) -> Change {
         let Ok(id) = subject.try_into().map(NetworkId::from_bytes) else { return Change::None };
         if kind == FactKind::DELETED {
-            self.deleted.insert(id);
-            return Change::Deleted(id);
+            let is_news = !self.is_deleted(id);
+            let known = self.defined.remove(&id).into_iter().flat_map(|known| known.subnets);
+            let vnis = self.deleted.entry(id).or_default();
+            vnis.extend(known.map(|subnet| subnet.vni));
+            vnis.extend(vnis_of(value).into_iter().flatten());
+            return if is_news { Change::Deleted(id) } else { Change::None };
         }
         if kind != FactKind::DEFINITION {
             return Change::None;
         }
         match decode(value) {
-            Ok(definition) if definition.id == id => {
+            Ok(definition) if definition.id == id && !self.is_deleted(id) => {
                 self.defined.insert(id, definition);
-                if self.is_deleted(id) { Change::None } else { Change::Defined(id) }
+                Change::Defined(id)
             }
             Ok(_) | Err(_) => Change::None,
         }
@@ -93,27 +114,35 @@ impl Definitions {
 
     /// Lists the networks in force and not deleted.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Definition> {
-        self.defined.values().filter(|definition| !self.is_deleted(definition.id))
+        self.defined.values()
     }
 
-    /// Lists the networks that were in force once and are deleted.
-    pub(crate) fn deleted(&self) -> impl Iterator<Item = &Definition> {
-        self.defined.values().filter(|definition| self.is_deleted(definition.id))
+    /// Lists the VNIs of all networks that were ever in force here, deleted ones included.
+    pub(crate) fn vnis(&self) -> impl Iterator<Item = Vni> + '_ {
+        let subnets = self.defined.values().flat_map(|definition| &definition.subnets);
+        subnets.map(|subnet| subnet.vni).chain(self.deleted.values().flatten().copied())
+    }
+
+    /// The tombstone of a network, with all that is to be known of it.
+    pub(crate) fn tombstone(&self, id: NetworkId) -> Vec<u8> {
+        let defined = self.defined.get(&id).into_iter().flat_map(|known| &known.subnets);
+        let deleted = self.deleted.get(&id).into_iter().flatten().copied();
+        tombstone(&defined.map(|subnet| subnet.vni).chain(deleted).collect())
     }
 
     /// Finds a network in force and not deleted.
     pub(crate) fn get(&self, id: NetworkId) -> Option<&Definition> {
-        self.defined.get(&id).filter(|_| !self.is_deleted(id))
+        self.defined.get(&id)
     }
 
     /// Tells whether the network was ever in force here, deleted since or not.
     pub(crate) fn is_defined(&self, id: NetworkId) -> bool {
-        self.defined.contains_key(&id)
+        self.defined.contains_key(&id) || self.is_deleted(id)
     }
 
     /// Tells whether the network has its tombstone.
     pub(crate) fn is_deleted(&self, id: NetworkId) -> bool {
-        self.deleted.contains(&id)
+        self.deleted.contains_key(&id)
     }
 
     /// Finds the network that has the name: the one of the lowest stamp, where halves of a split

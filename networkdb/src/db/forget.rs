@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weft_api::{Definition, NodeId};
+use weft_api::{NodeId, Vni};
 
 use crate::claims::{self, ClaimBody, ClaimId, Reach};
 use crate::db::NetworkDb;
@@ -24,9 +24,9 @@ impl NetworkDb {
         self.submit(ClaimBody::Forget { victims, reach }, now)
     }
 
-    /// Returns the networks that were in force once and are deleted, by id.
-    pub fn deleted_definitions(&self) -> impl Iterator<Item = &Definition> {
-        self.definitions.deleted()
+    /// Returns the VNIs of all networks that were ever in force here, deleted ones included.
+    pub fn vnis(&self) -> impl Iterator<Item = Vni> + '_ {
+        self.definitions.vnis()
     }
 
     /// Tells whether a message is not to be taken, because its sender is to be forgotten.

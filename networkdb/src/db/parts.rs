@@ -217,6 +217,11 @@ impl NetworkDb {
                 Some(id)
             }
             claims::DefinitionsChange::Deleted(id) => {
+                // Whoever deleted it may not have known what is known here.
+                let whole = self.definitions.tombstone(id);
+                if whole != value {
+                    let _ = self.sync.put_fact(kind, &subject, &whole, now);
+                }
                 self.outputs.push_back(Output::Deleted(id));
                 Some(id)
             }
@@ -263,6 +268,12 @@ impl NetworkDb {
             claims::Output::ReleaseKey(key) => self.keyring.release(key),
             claims::Output::Cede { to, claim, answer } => self.cede(to, claim, answer, now),
             claims::Output::PutFact { kind, subject, value } => {
+                let value = match <[u8; 16]>::try_from(subject.as_slice()) {
+                    Ok(id) if kind == FactKind::DELETED => {
+                        self.definitions.tombstone(NetworkId::from_bytes(id))
+                    }
+                    Ok(_) | Err(_) => value,
+                };
                 // Claims write facts that their own joins made, so they are never refused; a
                 // bound that is met is reported by the facts themselves.
                 let _ = self.sync.put_fact(kind, &subject, &value, now);

@@ -1,8 +1,8 @@
 //! The facts one node holds, and their hashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use weft_api::{Space, Write};
+use weft_api::{NetworkId, Space, Write};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{FactError, FactKind, Join, Joined};
@@ -60,6 +60,9 @@ impl Store {
         let join = self.joins.get(kind).ok_or(FactError::Kind(*kind))?;
         bound("subject", subject.len(), limits.subject_bytes)?;
         bound("fact", state.len(), limits.fact_bytes)?;
+        if self.is_over(*kind, subject) {
+            return Ok(None);
+        }
         let current = self.get(*kind, subject);
         if current.is_none() {
             bound("number of facts", self.facts.len() + 1, limits.facts)?;
@@ -69,11 +72,52 @@ impl Store {
             Joined::Changed(state) => {
                 bound("fact", state.len(), limits.fact_bytes)?;
                 self.set(*kind, subject, &state);
-                let mut key = vec![kind.0];
-                key.extend_from_slice(subject);
+                let key = disk_key(*kind, subject);
                 Ok(Some(Write { space: Space::Facts, key, value: Some(state) }))
             }
         }
+    }
+
+    /// Whether a fact is part of a deleted network.
+    fn is_over(&self, kind: FactKind, subject: &[u8]) -> bool {
+        self.network_of(kind, subject).is_some_and(|network| self.is_deleted(network))
+    }
+
+    pub(crate) fn is_deleted(&self, network: NetworkId) -> bool {
+        self.get(FactKind::DELETED, network.as_bytes()).is_some()
+    }
+
+    fn network_of(&self, kind: FactKind, subject: &[u8]) -> Option<NetworkId> {
+        self.joins.get(&kind).and_then(|join| join.network(subject))
+    }
+
+    /// Drops all that is part of a deleted network; gives the writes.
+    pub(crate) fn drop_parts(&mut self, network: NetworkId) -> Vec<Write> {
+        self.drop_where(|of| of == network)
+    }
+
+    /// Drops all parts of deleted networks that came from disk.
+    pub(crate) fn drop_left_over(&mut self) -> Vec<Write> {
+        let ids =
+            self.of_kind(FactKind::DELETED).filter_map(|(subject, _)| subject.try_into().ok());
+        let deleted: BTreeSet<NetworkId> = ids.map(NetworkId::from_bytes).collect();
+        self.drop_where(|of| deleted.contains(&of))
+    }
+
+    fn drop_where(&mut self, ends: impl Fn(NetworkId) -> bool) -> Vec<Write> {
+        let is_over = |(kind, subject): &&Key| self.network_of(*kind, subject).is_some_and(&ends);
+        let over: Vec<Key> = self.facts.keys().filter(is_over).cloned().collect();
+        over.into_iter().map(|(kind, subject)| self.remove(kind, subject)).collect()
+    }
+
+    fn remove(&mut self, kind: FactKind, subject: Box<[u8]>) -> Write {
+        let key = key_hash(kind, &subject);
+        let write = Write { space: Space::Facts, key: disk_key(kind, &subject), value: None };
+        if let Some(state) = self.facts.remove(&(kind, subject)) {
+            let sum = &mut self.buckets[usize::from(bucket(key))];
+            *sum = sum.wrapping_sub(term(key, &state));
+        }
+        write
     }
 
     /// Puts back a fact from disk.
@@ -131,6 +175,12 @@ fn bound(what: &'static str, size: usize, bound: usize) -> Result<(), FactError>
         return Err(FactError::TooLarge { what, size, bound });
     }
     Ok(())
+}
+
+fn disk_key(kind: FactKind, subject: &[u8]) -> Vec<u8> {
+    let mut key = vec![kind.0];
+    key.extend_from_slice(subject);
+    key
 }
 
 fn key_hash(kind: FactKind, subject: &[u8]) -> u64 {

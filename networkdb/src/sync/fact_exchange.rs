@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weft_api::NodeId;
+use weft_api::{NetworkId, NodeId};
 
 use super::Sync;
 use super::message::{Message, Relay, Rest, WireFact};
@@ -69,6 +69,10 @@ impl Sync {
         let state = write.value.clone().unwrap_or_default();
         let WireFact { kind, subject, .. } = fact;
         self.outputs.push_back(Output::Persist(write));
+        if let Some(network) = network_deleted(*kind, subject) {
+            let parts = self.facts.drop_parts(network);
+            self.outputs.extend(parts.into_iter().map(Output::Persist));
+        }
         self.outputs.push_back(Output::Fact { kind: *kind, subject: subject.clone(), state });
         if let Some(node) = member_gone(*kind, subject) {
             self.bury(node);
@@ -183,6 +187,12 @@ impl Sync {
 enum News {
     Changed,
     Known,
+}
+
+/// The network that a fact says is deleted.
+fn network_deleted(kind: FactKind, subject: &[u8]) -> Option<NetworkId> {
+    let network = NetworkId::from_bytes(subject.try_into().ok()?);
+    (kind == FactKind::DELETED).then_some(network)
 }
 
 /// The member that a fact says is gone for good.

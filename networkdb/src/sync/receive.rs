@@ -154,6 +154,9 @@ impl Sync {
     /// DESIGN 4.1: a record by this node that its disk lacks means that the disk was rolled back
     /// or cloned.
     fn check_own(&mut self, network: NetworkId, record: &Record) {
+        if self.is_let_go(network) {
+            return;
+        }
         let shelf = self.shelves.get(&network);
         let log = shelf.and_then(|shelf| shelf.log(self.node));
         let held = log.and_then(|log| log.held(&record.at));
@@ -166,8 +169,17 @@ impl Sync {
         }
     }
 
+    /// Whether the logs of a network may have been let go of, because it is deleted. What a member
+    /// that was away still has of them says nothing of this node's disk.
+    pub(crate) fn is_let_go(&self, network: NetworkId) -> bool {
+        !self.holds(network) && self.facts.is_deleted(network)
+    }
+
     /// The same for an extent of this node's log that a peer says it holds.
     pub(crate) fn check_own_extent(&mut self, network: NetworkId, theirs: &Extent) {
+        if self.is_let_go(network) {
+            return;
+        }
         let own = self.shelves.get(&network).map(|shelf| shelf.extent(self.node));
         if !own.unwrap_or_default().includes(theirs) {
             self.own_record_unknown();

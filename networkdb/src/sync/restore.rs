@@ -6,7 +6,7 @@ use std::time::Instant;
 use weft_api::{NetworkId, NodeId, Space};
 
 use super::fact_exchange::member_gone;
-use super::output::RestoreError;
+use super::output::{Output, RestoreError};
 use super::{ATTACHMENTS, Sync};
 use crate::table::Cause;
 use crate::table::durable::{Coverage, Line, read};
@@ -45,6 +45,8 @@ impl Sync {
                 | Space::Keys => {}
             }
         }
+        let left_over = self.facts.drop_left_over();
+        self.outputs.extend(left_over.into_iter().map(Output::Persist));
         let gone = [crate::facts::FactKind::LEFT, crate::facts::FactKind::FORGOTTEN];
         let gone: Vec<NodeId> = gone
             .into_iter()

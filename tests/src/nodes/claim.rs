@@ -46,7 +46,9 @@ impl Nodes {
     fn knows_claim(&self, host: usize, (kind, id): (FactKind, [u8; 16])) -> bool {
         let disk = &self.hosts[host].disk;
         let fact = [&[kind.0], id.as_slice()].concat();
-        disk.of(Space::Facts).any(|(key, _)| key == fact)
+        // A definition ends with its network.
+        let deleted = [&[FactKind::DELETED.0], id.as_slice()].concat();
+        disk.of(Space::Facts).any(|(key, _)| key == fact || key == deleted)
             || disk.of(Space::Claims).any(|(key, value)| {
                 key.first() == Some(&b'h') && value.windows(16).any(|part| part == id)
             })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weft_agent::host_routes::HostRoutesJoin;
 use weft_api::{Definition, EndpointId, NetworkId, NodeId, Space, Vni, Write};
-use weft_ipam::{join_allocations, join_ranges, read_ranges};
+use weft_ipam::{Space as Addresses, join_allocations, join_ranges, read_ranges};
 use weft_networkdb::{FactKind, Join, Joined};
 
 use super::host::Endpoint;
@@ -35,6 +35,8 @@ pub(super) struct Ledger {
     pub(super) forgotten: BTreeSet<NodeId>,
     /// What claims brought into force, by kind of fact and subject.
     pub(super) in_force: BTreeSet<(FactKind, [u8; 16])>,
+    /// Networks that somebody wrote down as deleted.
+    deleted: BTreeSet<NetworkId>,
     /// Networks that came into force anywhere, with the lowest stamp that was seen.
     pub(super) defined: BTreeMap<NetworkId, Definition>,
     /// Networks whose makers were told that they are in force.
@@ -136,6 +138,11 @@ impl Ledger {
         {
             self.forgotten.insert(NodeId::from_bytes(id));
         }
+        if kind == FactKind::DELETED
+            && let Ok(id) = <[u8; 16]>::try_from(subject)
+        {
+            self.deleted.insert(NetworkId::from_bytes(id));
+        }
         if commit.why == Why::Written {
             self.fact_grows(kind, commit)?;
         }
@@ -146,7 +153,8 @@ impl Ledger {
     fn fact_grows(&self, kind: FactKind, commit: &Commit<'_>) -> Check {
         let Some(old) = commit.undo.value.as_deref() else { return Ok(()) };
         let adds = match commit.write.value.as_deref() {
-            None => true,
+            // All that is part of a network ends with it.
+            None => !part_of(kind, commit).is_some_and(|network| self.deleted.contains(&network)),
             Some(new) => match kind {
                 FactKind::RANGES => join_ranges(Some(new), old).is_ok_and(|more| more.is_some()),
                 FactKind::ALLOCATION => {
@@ -230,6 +238,16 @@ impl Ledger {
             })?;
         }
         Ok(())
+    }
+}
+
+/// The network that a fact is part of, by its key on disk.
+fn part_of(kind: FactKind, commit: &Commit<'_>) -> Option<NetworkId> {
+    let subject = &commit.write.key[1..];
+    match kind {
+        FactKind::DEFINITION => subject.try_into().ok().map(NetworkId::from_bytes),
+        FactKind::RANGES | FactKind::ALLOCATION => Addresses::network_of(subject),
+        _ => None,
     }
 }
 

@@ -165,6 +165,7 @@ fn claims_held_are_bounded_and_the_next_is_refused() {
         if let ClaimBody::Define { definition, .. } = &mut body {
             definition.ipam = "third-party".to_owned();
             definition.id = NetworkId::from_bytes(u128::from(number).to_be_bytes());
+            definition.subnets[0].vni = Vni::new(1 + u32::try_from(number).unwrap()).unwrap();
         }
         cluster.deliver(1, 2, Message::Propose { claim, round: 0, body });
     }

@@ -280,3 +280,20 @@ fn a_leaving_node_withdraws_and_claims_no_more() {
     cluster.declare(2, 1, MemberChange::Left);
     assert_eq!(given(&mut cluster, 2, by_name(3, "blue")), network(3));
 }
+
+#[test]
+fn of_two_networks_with_one_vni_the_second_is_refused_by_whoever_knows_the_first() {
+    let mut cluster = Cluster::new(3, 1);
+    let blue = given(&mut cluster, 1, asked(1, "blue", "10.1.0.0/16"));
+    cluster.run_for(SECOND);
+    // As from a disk that is older than blue.
+    let mut twice = definition(2, "red", "10.2.0.0/16");
+    twice.subnets[0].vni = definition(1, "blue", "10.1.0.0/16").subnets[0].vni;
+    let vni = twice.subnets[0].vni;
+    let body = ClaimBody::Define { definition: twice, origins: vec![Origin::Asked] };
+    let claim = cluster.submit(2, body);
+    cluster.run_for(SECOND);
+    let error = ClaimError::VniTaken { vni, other: "blue".to_owned() };
+    assert_eq!(outcome(&cluster, 2, claim), &Outcome::Refused(error));
+    assert!((1..=3).all(|n| !cluster.node(n).world.definitions.is_frozen(blue)));
+}

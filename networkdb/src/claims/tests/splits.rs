@@ -41,6 +41,44 @@ fn halves_of_a_split_both_succeed_and_the_merge_freezes_the_higher_stamp_everywh
 }
 
 #[test]
+fn of_two_networks_that_came_to_one_vni_one_is_frozen() {
+    let mut cluster = split();
+    let left = given(&mut cluster, 1, asked(1, "blue", "10.1.0.0/16"));
+    let mut twice = definition(2, "red", "10.2.0.0/16");
+    twice.subnets[0].vni = definition(1, "blue", "10.1.0.0/16").subnets[0].vni;
+    let body = ClaimBody::Define { definition: twice, origins: vec![Origin::Asked] };
+    let right = given(&mut cluster, 3, body);
+    merge(&mut cluster);
+    for n in 1..=4 {
+        let known = &cluster.node(n).world.definitions;
+        assert!(!known.is_frozen(left) && known.is_frozen(right), "node {n}");
+    }
+}
+
+#[test]
+fn a_tombstone_keeps_the_vnis_of_whoever_knew_them() {
+    let [one, two] = [1, 2].map(|n| definition(n, "blue", "10.1.0.0/16").subnets[0].vni.get());
+    let value = |vnis: &[u32]| {
+        let vnis = vnis.iter().flat_map(|vni| vni.to_be_bytes());
+        [1].into_iter().chain(vnis).collect::<Vec<u8>>()
+    };
+    let (a, b, both) = (value(&[one]), value(&[two]), value(&[one, two]));
+    assert_eq!(DeletedJoin.join(Some(&a), &b), Ok(Joined::Changed(both.clone())));
+    assert_eq!(DeletedJoin.join(Some(&b), &a), Ok(Joined::Changed(both.clone())));
+    assert_eq!(DeletedJoin.join(Some(&both), &a), Ok(Joined::Unchanged));
+    for malformed in [&[1, 0][..], &[2], &[1, 0, 0, 0, 0]] {
+        assert!(DeletedJoin.join(None, malformed).is_err(), "{malformed:?}");
+    }
+    // Who deletes without knowing what it was is told by whoever knows.
+    let mut known = Definitions::default();
+    let blue = definition(1, "blue", "10.1.0.0/16");
+    known.on_fact(FactKind::DEFINITION, blue.id.as_bytes(), &encode(&blue));
+    known.on_fact(FactKind::DELETED, blue.id.as_bytes(), &[1]);
+    assert_eq!(known.tombstone(blue.id), a);
+    assert_eq!(known.vnis().collect::<Vec<_>>(), [blue.subnets[0].vni]);
+}
+
+#[test]
 fn a_delete_thaws_the_other_network_of_the_name() {
     let mut cluster = split();
     let left = given(&mut cluster, 1, asked(1, "blue", "10.1.0.0/16"));

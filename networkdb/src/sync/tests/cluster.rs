@@ -25,6 +25,21 @@ impl Join for Union {
     }
 }
 
+/// The same, of facts that are parts of a network, with whose id their subjects begin.
+pub(crate) struct Part;
+
+pub(crate) const PART: FactKind = FactKind(98);
+
+impl Join for Part {
+    fn join(&self, current: Option<&[u8]>, incoming: &[u8]) -> Result<Joined, JoinError> {
+        Union.join(current, incoming)
+    }
+
+    fn network(&self, subject: &[u8]) -> Option<NetworkId> {
+        subject.first_chunk().copied().map(NetworkId::from_bytes)
+    }
+}
+
 pub(crate) const NET: NetworkId = NetworkId::from_bytes([7; 16]);
 pub(crate) const TABLE: &str = "t";
 
@@ -33,7 +48,8 @@ pub(crate) fn id(index: usize) -> NodeId {
 }
 
 pub(crate) fn config(index: usize) -> SyncConfig {
-    let joins = (1..=7).map(|kind| (FactKind(kind), Box::new(Union) as Box<dyn Join>)).collect();
+    let unions = (1..=7).map(|kind| (FactKind(kind), Box::new(Union) as Box<dyn Join>));
+    let joins = unions.chain([(PART, Box::new(Part) as Box<dyn Join>)]).collect();
     SyncConfig {
         node: id(index),
         seed: [u8::try_from(index).unwrap(); 32],
