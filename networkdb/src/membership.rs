@@ -73,6 +73,8 @@ pub(crate) struct Membership {
     buddy_at: Option<Instant>,
     /// Members reminded so far that others suspect them.
     reminded: usize,
+    /// Members that only others suspect, and since when that is seen.
+    unowned: BTreeMap<NodeId, Instant>,
     outbox: Outbox,
     outputs: VecDeque<Output>,
 }
@@ -114,6 +116,7 @@ impl Membership {
             suspected: None,
             buddy_at: None,
             reminded: 0,
+            unowned: BTreeMap::new(),
             outbox: Outbox::default(),
             outputs: VecDeque::new(),
         }
@@ -280,10 +283,15 @@ impl Membership {
                     continue;
                 }
             }
-            if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer
-                && !self.is_dead(member_id, *incarnation, now)
-            {
-                self.timers.schedule(now + ASK_PERIOD, timer);
+            if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
+                let (suspect, incarnation) = (member_id.clone(), *incarnation);
+                if self.is_dead(&suspect, incarnation, now) {
+                    let _ = self.foca.handle_timer(timer, &mut self.outbox);
+                    self.bring_down(suspect, incarnation);
+                    self.after(now);
+                } else {
+                    self.timers.schedule(now + ASK_PERIOD, timer);
+                }
                 continue;
             }
             let probe = matches!(timer, Timer::ProbeRandomMember(_));
@@ -294,7 +302,7 @@ impl Membership {
             self.after(now);
             if probe {
                 self.refresh();
-                self.remind_suspect();
+                self.remind_suspect(now);
             }
         }
         if late {
@@ -320,15 +328,27 @@ impl Membership {
         self.health.probes()
     }
 
+    /// Declares a suspect dead whom foca has not: it takes no timer any more that it set before this
+    /// node last took a new renewal, and none that this node set. Such a suspicion would never end.
+    fn bring_down(&mut self, suspect: Identity, incarnation: u16) {
+        if self.is_suspect(&suspect, incarnation) {
+            let down = foca::Member::new(suspect, incarnation, foca::State::Down);
+            let _ = self.foca.apply_many(std::iter::once(down), true, &mut self.outbox);
+        }
+    }
+
+    fn is_suspect(&self, node: &Identity, incarnation: u16) -> bool {
+        self.foca.iter_members().any(|member| {
+            member.id() == node
+                && member.incarnation() == incarnation
+                && member.state() == foca::State::Suspect
+        })
+    }
+
     /// Tells whether a suspicion whose time is over may end: with a death, or because it was
     /// refuted meanwhile.
     fn is_dead(&mut self, suspect: &Identity, incarnation: u16, now: Instant) -> bool {
-        let stands = self.foca.iter_members().any(|member| {
-            member.id() == suspect
-                && member.incarnation() == incarnation
-                && member.state() == foca::State::Suspect
-        });
-        if !stands {
+        if !self.is_suspect(suspect, incarnation) {
             self.doubts.drop_suspect(suspect.node);
             return true;
         }
@@ -455,8 +475,9 @@ impl Membership {
     }
 
     /// Tells one whom only others suspect, each in its turn: whoever did may be gone for good, and
-    /// then nobody else would tell it or end the suspicion.
-    fn remind_suspect(&mut self) {
+    /// then nobody else would tell it. One that does not refute it, in a time in which any suspicion
+    /// of others has ended, this node suspects itself.
+    fn remind_suspect(&mut self, now: Instant) {
         let waiting: Vec<&Identity> = self.timers.suspects().collect();
         let suspects: Vec<Record> = self
             .foca
@@ -464,6 +485,15 @@ impl Membership {
             .filter(|m| m.state() == foca::State::Suspect && !waiting.contains(&m.id()))
             .map(Record::from)
             .collect();
+        let patience = self.settings.suspect_to_down_after * (Health::WORST + 2);
+        let suspected = |node: NodeId| suspects.iter().any(|s| s.identity.node == node);
+        self.unowned.retain(|node, _| suspected(*node));
+        for Record { identity, incarnation, .. } in &suspects {
+            let since = *self.unowned.entry(identity.node).or_insert(now);
+            if since + patience <= now {
+                self.timers.schedule(now, timers::suspicion(identity.clone(), *incarnation));
+            }
+        }
         let turn = self.reminded.checked_rem(suspects.len());
         if let Some(record) = turn.and_then(|turn| suspects.into_iter().nth(turn)) {
             self.reminded = self.reminded.wrapping_add(1);

@@ -208,6 +208,27 @@ fn a_suspicion_ends_although_whoever_had_it_left() {
 }
 
 #[test]
+fn a_suspicion_ends_although_its_holder_hears_of_its_own_death_meanwhile() {
+    for seed in 0..12 {
+        let mut cluster = Cluster::formed(seed, 2);
+        cluster.add();
+        cluster.network.split(&[0], &[1, 2]);
+        cluster
+            .until(seconds(60), "it is taken for dead", |c| state(c, 0, 1) == MemberState::Failed);
+        // A newcomer that the other does not know, and that is gone at once.
+        cluster.join(2, &[1]);
+        cluster.run(Duration::from_millis(200));
+        cluster.crash(2);
+        let lost = cluster.node(2);
+        let at_1 = |c: &Cluster| c.db(1).member(lost).map(|member| member.state);
+        cluster.until(seconds(60), "it is suspected", |c| at_1(c) == Some(MemberState::Suspect));
+        cluster.network.heal();
+        cluster.until(seconds(60), "it is failed", |c| at_1(c) == Some(MemberState::Failed));
+        assert_eq!(state(&cluster, 0, 1), MemberState::Alive);
+    }
+}
+
+#[test]
 fn a_member_that_left_stays_out() {
     let mut cluster = Cluster::formed(11, 4);
     cluster.act(3, |db, now| db.leave(now));

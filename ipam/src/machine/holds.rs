@@ -112,15 +112,8 @@ impl Ipam {
     /// What a network's definition has set an address aside for: known here even where the fact of
     /// it has not come.
     fn set_aside(&self, space: Space, at: u128) -> Option<Kind> {
-        let Space::Subnet { network, pool } = space else { return None };
-        let subnets = &self.definitions.get(&network)?.subnets;
-        let subnet = subnets.iter().find(|subnet| subnet.pool == pool)?;
-        if subnet.gateway.and_then(|gateway| space.offset(gateway)) == Some(at) {
-            return Some(Kind::Gateway);
-        }
-        let mut auxiliary = subnet.auxiliary.iter();
-        let (name, _) = auxiliary.find(|(_, address)| space.offset(**address) == Some(at))?;
-        Some(Kind::Auxiliary(name.clone()))
+        let mut aside = self.aside_of(space).into_iter();
+        aside.find(|(other, _)| *other == at).map(|(_, kind)| kind)
     }
 
     /// Binds an address without an endpoint, for every node to see.

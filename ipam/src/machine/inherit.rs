@@ -10,7 +10,7 @@ use std::time::Instant;
 use weft_api::{NodeId, Vni};
 
 use super::{Ipam, Phase};
-use crate::interval::IntervalMap;
+use crate::interval::{IntervalMap, IntervalSet, complement};
 use crate::pool::{Cause, Pool};
 use crate::ranges::{Change, Mark};
 use crate::record::Key;
@@ -83,20 +83,49 @@ impl Ipam {
                 delta.set(low, high, Mark { version, owner: node });
             }
         }
+        let unheard_of = self.unheard_of(space);
+        for &(low, high) in &unheard_of {
+            delta.set(low, high, Mark { version: 1 + LEAP, owner: node });
+        }
         if delta.is_empty() {
             return;
         }
+        let Some(pool) = self.pools.get_mut(&space) else { return };
         pool.join(&delta, &mut self.out);
         self.out.push_back(pool.fact(&delta));
         let pieces: Vec<_> = delta.iter().map(|(low, high, _)| (low, high)).collect();
         for (low, high) in pieces {
             self.start_rest(space, low, high, Cause::Released, now);
         }
+        for (at, kind) in self.aside_of(space) {
+            if unheard_of.iter().any(|piece| (piece.0..=piece.1).contains(&at)) {
+                self.hold(space, at, kind);
+            }
+        }
         if space == Space::Vni {
             let in_force = self.definitions.values().flat_map(|definition| &definition.subnets);
             let vnis: Vec<Vni> = in_force.map(|subnet| subnet.vni).collect();
             self.spend_vnis(&vnis);
         }
+    }
+
+    /// The parts of a subnet that nobody is known to own, although some are owned, where its maker is
+    /// forgotten: who owns them would know, so the maker did, and its fact of all was lost with it.
+    fn unheard_of(&self, space: Space) -> Vec<(u128, u128)> {
+        let Space::Subnet { network, .. } = space else { return Vec::new() };
+        let maker = self.definitions.get(&network).map(|definition| definition.stamp.node);
+        let Some(pool) = self.pools.get(&space).filter(|pool| !pool.marks.is_empty()) else {
+            return Vec::new();
+        };
+        if !maker.is_some_and(|maker| self.inherited.contains(&maker)) {
+            return Vec::new();
+        }
+        let (first, last) = space.bounds();
+        let mut known = IntervalSet::default();
+        for (low, high, _) in pool.marks.within(first, last) {
+            known.set(low, high, ());
+        }
+        complement(first, last, &known)
     }
 
     /// VNIs of networks are spent, whoever took them.

@@ -116,18 +116,28 @@ impl Ipam {
             if !self.found(space, low, high) {
                 continue;
             }
-            if let Some(at) = subnet.gateway.and_then(|g| space.offset(g)) {
-                self.hold(space, at, Kind::Gateway);
-            }
-            for (name, address) in &subnet.auxiliary {
-                if let Some(at) = space.offset(*address) {
-                    self.hold(space, at, Kind::Auxiliary(name.clone()));
-                }
+            for (at, kind) in self.aside_of(space) {
+                self.hold(space, at, kind);
             }
             let dynamic = subnet.range.and_then(|range| space.sub_pool(range));
             self.give_at_birth(space, dynamic.unwrap_or(space.usable()), now);
             self.retry_space(space, now);
         }
+    }
+
+    /// What the definition of a subnet sets aside: its gateway and its auxiliary addresses.
+    pub(super) fn aside_of(&self, space: Space) -> Vec<(u128, Kind)> {
+        let Space::Subnet { network, pool } = space else { return Vec::new() };
+        let definition = self.definitions.get(&network);
+        let subnets = definition.into_iter().flat_map(|definition| &definition.subnets);
+        let Some(subnet) = subnets.into_iter().find(|subnet| subnet.pool == pool) else {
+            return Vec::new();
+        };
+        let gateway = subnet.gateway.map(|gateway| (gateway, Kind::Gateway));
+        let auxiliary = subnet.auxiliary.iter();
+        let auxiliary = auxiliary.map(|(name, at)| (*at, Kind::Auxiliary(name.clone())));
+        let all = gateway.into_iter().chain(auxiliary);
+        all.filter_map(|(address, kind)| Some((space.offset(address)?, kind))).collect()
     }
 
     /// Gives two live members a first part, so that they need not ask.

@@ -1,6 +1,6 @@
 //! A claim in force is known to all who had to accept it: the onlooker looks at their disks.
 
-use weft_api::{NodeId, Space};
+use weft_api::{NetworkId, NodeId, Space};
 use weft_networkdb::{FactKind, MemberState, Outcome};
 
 use super::Nodes;
@@ -49,8 +49,13 @@ impl Nodes {
         // A definition ends with its network.
         let deleted = [&[FactKind::DELETED.0], id.as_slice()].concat();
         disk.of(Space::Facts).any(|(key, _)| key == fact || key == deleted)
-            || disk.of(Space::Claims).any(|(key, value)| {
-                key.first() == Some(&b'h') && value.windows(16).any(|part| part == id)
-            })
+            || self.holds_claim_on(host, NetworkId::from_bytes(id))
+    }
+
+    /// Another's claim on a network, or on whom it would forget, is on disk.
+    pub(super) fn holds_claim_on(&self, host: usize, id: NetworkId) -> bool {
+        self.hosts[host].disk.of(Space::Claims).any(|(key, value)| {
+            key.first() == Some(&b'h') && value.windows(16).any(|part| part == id.as_bytes())
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! What the agent's controller does between a question to the node and its answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -279,6 +279,24 @@ impl Nodes {
         let victims = self.hosts.iter().filter(|host| host.id() == Some(node));
         let endpoints: Vec<Endpoint> = victims.flat_map(|host| host.inventory()).collect();
         self.ledger.forget(endpoints.into_iter());
+        if self.ledger.allowance.parted {
+            // What it made alone in its part of a split nobody else ever heard of.
+            let known: BTreeSet<NetworkId> =
+                self.members().flat_map(|host| self.networks_on_disk(host)).collect();
+            let theirs = |made: &Definition| made.stamp.node == node && !known.contains(&made.id);
+            self.ledger.acknowledged.retain(|_, made| !theirs(made));
+        }
+    }
+
+    /// Networks that a host's disk knows: in force, deleted, or claimed.
+    fn networks_on_disk(&self, host: usize) -> Vec<NetworkId> {
+        let disk = &self.hosts[host].disk;
+        let facts = disk.of(Space::Facts).filter_map(|(key, _)| {
+            let of = [FactKind::DEFINITION.0, FactKind::DELETED.0].contains(key.first()?);
+            key[1..].try_into().ok().filter(|_| of).map(NetworkId::from_bytes)
+        });
+        let acknowledged = self.ledger.acknowledged.keys().copied();
+        facts.chain(acknowledged.filter(|id| self.holds_claim_on(host, *id))).collect()
     }
 
     /// Takes up what an earlier life left, and gives back what nothing uses any more.
