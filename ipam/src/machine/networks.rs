@@ -114,6 +114,8 @@ impl Ipam {
             let space = Space::Subnet { network: definition.id, pool: subnet.pool };
             let (low, high) = space.bounds();
             if !self.found(space, low, high) {
+                // Of a network that another made parts are known before it is itself.
+                self.take_over(space, now);
                 continue;
             }
             for (at, kind) in self.aside_of(space) {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use weft_api::{Definition, EndpointId, Mac, NetworkId, NodeId, Stamp, Subnet, Vni};
 use weft_ipam::{Block, BlockWant, Fate, Granted, Purpose, Request, Space, Ticket, Want};
-use weft_networkdb::{ClaimId, Origin, Outcome};
+use weft_networkdb::{ClaimId, FactKind, Origin, Outcome};
 use weft_overlay::{Addresses, PEER_TABLE};
 
 use super::Nodes;
@@ -291,7 +291,7 @@ impl Nodes {
     /// Networks that a host's disk knows: in force, deleted, or claimed.
     fn networks_on_disk(&self, host: usize) -> Vec<NetworkId> {
         let disk = &self.hosts[host].disk;
-        let facts = disk.of(Space::Facts).filter_map(|(key, _)| {
+        let facts = disk.of(weft_api::Space::Facts).filter_map(|(key, _)| {
             let of = [FactKind::DEFINITION.0, FactKind::DELETED.0].contains(key.first()?);
             key[1..].try_into().ok().filter(|_| of).map(NetworkId::from_bytes)
         });

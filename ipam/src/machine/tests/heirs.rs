@@ -164,18 +164,34 @@ fn an_heir_takes_no_vni_that_a_network_ever_had() {
 
 #[test]
 fn what_nobody_heard_of_in_a_network_of_the_forgotten_is_the_heirs_too() {
+    for heard_of_late in [false, true] {
+        unheard_of(heard_of_late);
+    }
+}
+
+fn unheard_of(heard_of_late: bool) {
     let mut cluster = Cluster::new(3, 1);
     cluster.no_push = true;
     cluster.loss = 1000;
     let mut network = definition(1, 0, "10.0.0.0/24");
     network.subnets[0].gateway = Some("10.0.0.1".parse().unwrap());
-    let space = cluster.define(&network);
+    let space = if heard_of_late {
+        cluster.act(0, |ipam, now| ipam.on_definition(&network, now));
+        super::cluster::space_of(&network)
+    } else {
+        cluster.define(&network)
+    };
     // Of all that its maker wrote one gift has come.
     cluster.loss = 0;
     cluster.run(SECOND / 4 * 3);
     let before = cluster.owners(1, space);
     assert!(!before.contains_key(&id(0)) && !before.is_empty(), "{before:?}");
     forget(&mut cluster, 1, &[0]);
+    if heard_of_late {
+        for node in [1, 2] {
+            cluster.act(node, |ipam, now| ipam.on_definition(&network, now));
+        }
+    }
     cluster.run(SECOND * 61);
     cluster.assert_partition(space);
     for e in 0..100 {
