@@ -18,8 +18,6 @@ pub(crate) struct TransferId {
 pub(crate) enum Message {
     /// Please give me some.
     Ask { id: TransferId, subject: Vec<u8>, want: AskWant },
-    /// Another asks so, and those who had nothing pass it on.
-    Pass { asker: NodeId, id: TransferId, subject: Vec<u8>, want: AskWant, tried: Vec<NodeId> },
     /// Yours, by the delta; all of it has rested.
     Grant { id: TransferId, subject: Vec<u8>, delta: Vec<u8> },
     /// No. `delta` tells who owns what was asked for where it is not the sender; `passed` to whom the
@@ -50,6 +48,8 @@ pub(crate) enum Message {
     /// Answers the last word of a leave: for each space, by its subject, the delta of all that the
     /// sender holds for the leaver's.
     Farewell { id: TransferId, yours: Vec<(Vec<u8>, Vec<u8>)> },
+    /// Another asks so. Those who had nothing, who are named, pass it on.
+    Pass { asker: NodeId, id: TransferId, subject: Vec<u8>, want: AskWant, tried: Vec<NodeId> },
 }
 
 /// What is asked for.

@@ -165,6 +165,13 @@ impl Ledger {
                 }
                 // A definition that somebody else completed may come under a lower stamp.
                 FactKind::DEFINITION => new != old && self.forgotten.is_empty(),
+                // Whoever knew the network adds its VNIs to the tombstone.
+                FactKind::DELETED => {
+                    let vnis = |tombstone: &[u8]| -> BTreeSet<[u8; 4]> {
+                        tombstone[1..].as_chunks().0.iter().copied().collect()
+                    };
+                    !vnis(new).is_superset(&vnis(old))
+                }
                 _ => new != old,
             },
         };
