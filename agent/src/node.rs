@@ -257,8 +257,13 @@ impl Node {
             MemberState::Suspect | MemberState::Failed => true,
             MemberState::Alive | MemberState::Left | MemberState::Forgotten => false,
         };
-        others().any(|member| is_away(&member))
-            && !others().any(|member| member.state == MemberState::Alive)
+        // One that is back and has not compared its facts with ours yet, or leaves too, is no help.
+        let is_there = |member: &Member| {
+            member.state == MemberState::Alive
+                && self.db.facts_synced(member.id)
+                && !self.ipam.leaves(member.id)
+        };
+        others().any(is_away) && !others().any(is_there)
     }
 
     /// Begins to leave the cluster: nobody is let in any more, and all ranges are handed over.
@@ -352,6 +357,16 @@ impl Node {
                 Output::Claim { id, outcome, asked }
             }
             Db::Defined(definition) => {
+                // What came with it is known before anything is made of it.
+                for subnet in &definition.subnets {
+                    let (network, pool) = (definition.id, subnet.pool);
+                    let subject = weft_ipam::Space::Subnet { network, pool }.subject();
+                    let ranges = self.db.fact(FactKind::RANGES, &subject).map(<[u8]>::to_vec);
+                    if let Some(ranges) = ranges {
+                        let kind = weft_ipam::FactKind::Ranges;
+                        self.ipam.handle_fact(kind, &subject, &ranges, now);
+                    }
+                }
                 self.ipam.on_definition(&definition, now);
                 Output::Defined(definition)
             }

@@ -28,6 +28,7 @@ use crate::record::Donation;
 use crate::space::Space;
 
 use asks::{Ask, Target};
+use farewell::Leaver;
 use holds::Hold;
 use releases::Release;
 use requests::Waiting;
@@ -156,8 +157,8 @@ pub struct Ipam {
     unacknowledged: BTreeSet<NodeId>,
     /// To whom this node, which leaves, has said farewell.
     said_farewell: BTreeSet<NodeId>,
-    /// Others that leave, and the boot in which they said so.
-    leavers: BTreeMap<NodeId, u64>,
+    /// Others that leave.
+    leavers: BTreeMap<NodeId, Leaver>,
     releases: BTreeMap<(Space, u128), Release>,
     /// One rest time for all, so in the order of their ends.
     rests: VecDeque<(Instant, Space, u128, u128)>,
@@ -176,6 +177,8 @@ impl Ipam {
             Message::Ask { id, subject, want } => {
                 self.on_ask(from, id, &subject, want, &[], now);
             }
+            // One that is gone, or is being forgotten, gets nothing.
+            Message::Pass { asker, .. } if !self.alive.contains(&asker) => {}
             Message::Pass { asker, id, subject, want, tried } => {
                 self.on_ask(asker, id, &subject, want, &tried, now);
             }
@@ -204,6 +207,7 @@ impl Ipam {
     /// Hears who is alive; this node may be among them or not.
     pub fn on_members(&mut self, alive: &[NodeId], now: Instant) {
         self.alive = alive.iter().copied().filter(|&node| node != self.node).collect();
+        self.said_farewell = self.said_farewell.intersection(&self.alive).copied().collect();
         self.forget_receivers(now);
         self.advance_asks_of_the_dead(now);
         self.drive_releases(now);

@@ -97,6 +97,11 @@ impl Space {
         }
     }
 
+    /// What the subjects of all facts of a network begin with.
+    pub fn subjects_of(network: NetworkId) -> Vec<u8> {
+        [&[SUBNET], network.as_bytes().as_slice()].concat()
+    }
+
     /// The first and last integer there can be.
     pub(crate) fn bounds(&self) -> (u128, u128) {
         match self {

@@ -63,6 +63,11 @@ pub trait Join: Send + std::marker::Sync {
     fn network(&self, _subject: &[u8]) -> Option<NetworkId> {
         None
     }
+
+    /// What the subjects of all parts of a network begin with, where the kind has such. Default: none.
+    fn parts(&self, _network: NetworkId) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// Why a fact was not put. The caller is at fault and nothing has changed.

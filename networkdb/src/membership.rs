@@ -73,8 +73,8 @@ pub(crate) struct Membership {
     buddy_at: Option<Instant>,
     /// Members reminded so far that others suspect them.
     reminded: usize,
-    /// Members that only others suspect, and since when that is seen.
-    unowned: BTreeMap<NodeId, Instant>,
+    /// Members that only others suspect: the renewal and incarnation, and since when that is seen.
+    unowned: BTreeMap<NodeId, ((u32, u16), Instant)>,
     outbox: Outbox,
     outputs: VecDeque<Output>,
 }
@@ -388,7 +388,7 @@ impl Membership {
             if id != own {
                 return false;
             }
-            let suspicion = (id.renewal, record.incarnation);
+            let suspicion = record.suspicion();
             if record.standing == Standing::Suspect && self.suspected != Some(suspicion) {
                 self.suspected = Some(suspicion);
                 self.health.worsen();
@@ -475,8 +475,8 @@ impl Membership {
     }
 
     /// Tells one whom only others suspect, each in its turn: whoever did may be gone for good, and
-    /// then nobody else would tell it. One that does not refute it, in a time in which any suspicion
-    /// of others has ended, this node suspects itself.
+    /// then nobody else would tell it. One that does not refute it in nine times the time
+    /// of a suspicion this node declares dead itself.
     fn remind_suspect(&mut self, now: Instant) {
         let waiting: Vec<&Identity> = self.timers.suspects().collect();
         let suspects: Vec<Record> = self
@@ -486,10 +486,14 @@ impl Membership {
             .map(Record::from)
             .collect();
         let patience = self.settings.suspect_to_down_after * (Health::WORST + 2);
-        let suspected = |node: NodeId| suspects.iter().any(|s| s.identity.node == node);
-        self.unowned.retain(|node, _| suspected(*node));
-        for Record { identity, incarnation, .. } in &suspects {
-            let since = *self.unowned.entry(identity.node).or_insert(now);
+        let stands = |node: NodeId, of: (u32, u16)| {
+            suspects.iter().any(|s| s.identity.node == node && s.suspicion() == of)
+        };
+        self.unowned.retain(|node, (of, _)| stands(*node, *of));
+        for record in &suspects {
+            let Record { identity, incarnation, .. } = record;
+            let (_, since) =
+                *self.unowned.entry(identity.node).or_insert((record.suspicion(), now));
             if since + patience <= now {
                 self.timers.schedule(now, timers::suspicion(identity.clone(), *incarnation));
             }

@@ -299,6 +299,7 @@ impl Sync {
         let coverage = coverage_write(ATTACHMENTS, self.node, log, self.lamport);
         self.outputs.push_back(Output::Persist(coverage));
         for network in over {
+            self.forget_confirmed(|of, _| of == network);
             self.shelves.remove(&network);
             self.outputs.push_back(Output::Persist(coverage_removal(network, self.node)));
         }

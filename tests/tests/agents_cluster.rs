@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use weft_api::control::{ClusterState, IpamPool, JoinRequest, MemberState, StatusResource};
-use weft_tests::testbed::{Host, Testbed, Underlay, addresses, eventually, knows, with_subnets};
+use weft_tests::testbed::{
+    Cut, Host, Testbed, Underlay, addresses, eventually, knows, with_subnets,
+};
 
 const POOL: &str = "10.68.0.0/24";
 
@@ -51,6 +53,26 @@ async fn a_node_that_leaves_hands_its_addresses_over_and_joins_again_as_a_new_on
     knows(&three.client, "blue").await;
     let (again, _) = testbed.attach(2, "blue", "again").await;
     again.reaches(&addresses(&peer)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_leaves_by_force_alone() {
+    let testbed = Testbed::cluster(2).await;
+    let [_, two] = &testbed.hosts[..] else { panic!("two hosts") };
+    testbed.cut(&[Cut::Both(1)]);
+    eventually("nobody answers", async || {
+        let members = two.client.members().await.ok()?;
+        members.iter().any(|member| member.state == MemberState::Failed).then_some(())
+    })
+    .await;
+    two.client.create_network(&with_subnets("blue", &[POOL])).await.expect("a network of its own");
+    two.weft(&["leave"]).fails(1, "no other member answers");
+    assert_eq!(status(two).state, ClusterState::Ready);
+    assert_eq!(two.weft(&["leave", "--force"]).code, 0);
+    assert_eq!(status(two).state, ClusterState::None);
+    testbed.cut(&[]);
+    testbed.join(1).await;
+    testbed.settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

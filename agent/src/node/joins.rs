@@ -37,6 +37,10 @@ impl Join for IpamJoin {
     fn network(&self, subject: &[u8]) -> Option<NetworkId> {
         weft_ipam::Space::network_of(subject)
     }
+
+    fn parts(&self, network: NetworkId) -> Option<Vec<u8>> {
+        Some(weft_ipam::Space::subjects_of(network))
+    }
 }
 
 pub(super) fn db_config(config: NodeConfig) -> Config {

@@ -20,6 +20,15 @@ use crate::space::Space;
 
 /// How many that leave are remembered.
 const LEAVERS_MAX: usize = 1024;
+/// What is known of another that leaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaver {
+    /// The boot in which it said so.
+    boot: u64,
+    /// It has handed over all it had.
+    last: bool,
+}
+
 /// What one answer tells at most. The leaver's VNIs and the few ranges that are under way take far
 /// less; where there is more, what is not told stays with the leaver.
 const TOLD_BYTES_MAX: usize = 256 << 10;
@@ -46,8 +55,8 @@ impl Ipam {
     }
 
     pub(super) fn on_leave(&mut self, from: NodeId, id: TransferId, last: bool) {
-        let boot = self.leavers.entry(from).or_default();
-        *boot = id.boot.max(*boot);
+        let known = self.leavers.entry(from).or_insert(Leaver { boot: id.boot, last });
+        *known = Leaver { boot: id.boot.max(known.boot), last: last || known.last };
         if self.leavers.len() > LEAVERS_MAX {
             let alive = &self.alive;
             self.leavers.retain(|node, _| *node == from || alive.contains(node));
@@ -83,11 +92,16 @@ impl Ipam {
 
     /// Whether a node is known to leave in the life that made this id.
     pub(super) fn leaves_since(&self, node: NodeId, id: TransferId) -> bool {
-        self.leavers.get(&node).is_some_and(|boot| id.boot <= *boot)
+        self.leavers.get(&node).is_some_and(|leaver| id.boot <= leaver.boot)
+    }
+
+    /// Whether a node is known to have handed over all it had.
+    pub(super) fn has_said_farewell(&self, node: NodeId) -> bool {
+        self.leavers.get(&node).is_some_and(|leaver| leaver.last)
     }
 
     /// Whether a node was last heard of as leaving.
-    pub(super) fn leaves(&self, node: NodeId) -> bool {
+    pub fn leaves(&self, node: NodeId) -> bool {
         self.leavers.contains_key(&node)
     }
 }

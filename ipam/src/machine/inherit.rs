@@ -17,7 +17,7 @@ use crate::record::Key;
 use crate::space::Space;
 
 /// How far an heir's version is beyond that of the owner who is gone.
-const LEAP: u64 = 1 << 16;
+pub(super) const LEAP: u64 = 1 << 16;
 
 impl Ipam {
     /// Makes this node the heir of forgotten members: what they own is its own from now on, also
@@ -73,6 +73,10 @@ impl Ipam {
     /// Takes over what belongs to those whose heir this node is. Whether it has rested only they
     /// knew, so all of it rests.
     pub(super) fn take_over(&mut self, space: Space, now: Instant) {
+        // What such a node takes nobody has.
+        if matches!(self.phase, Phase::Left | Phase::Stopped) {
+            return;
+        }
         let (node, inherited) = (self.node, &self.inherited);
         let Some(pool) = self.pools.get_mut(&space) else { return };
         let (first, last) = space.bounds();
@@ -83,8 +87,7 @@ impl Ipam {
                 delta.set(low, high, Mark { version, owner: node });
             }
         }
-        let unheard_of = self.unheard_of(space);
-        for &(low, high) in &unheard_of {
+        for (low, high) in self.unheard_of(space) {
             delta.set(low, high, Mark { version: 1 + LEAP, owner: node });
         }
         if delta.is_empty() {
@@ -94,11 +97,14 @@ impl Ipam {
         pool.join(&delta, &mut self.out);
         self.out.push_back(pool.fact(&delta));
         let pieces: Vec<_> = delta.iter().map(|(low, high, _)| (low, high)).collect();
-        for (low, high) in pieces {
+        for &(low, high) in &pieces {
             self.start_rest(space, low, high, Cause::Released, now);
         }
+        // What the maker set aside may have been lost with it.
         for (at, kind) in self.aside_of(space) {
-            if unheard_of.iter().any(|piece| (piece.0..=piece.1).contains(&at)) {
+            let is_taken = pieces.iter().any(|piece| (piece.0..=piece.1).contains(&at));
+            let is_known = |pool: &Pool| pool.allocation(at).is_some();
+            if is_taken && !self.pools.get(&space).is_some_and(is_known) {
                 self.hold(space, at, kind);
             }
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use weft_api::{Definition, NetworkId, NodeId};
 
+use super::inherit::LEAP;
 use super::{Ipam, Phase};
 use crate::allocation::{Allocation, Kind};
 use crate::error::Error;
@@ -23,11 +24,10 @@ impl Ipam {
     /// Nothing happens where they have owners.
     pub fn found_cluster(&mut self, pools: &ClusterPools, now: Instant) {
         let (low, high) = (u128::from(*pools.vnis.start()), u128::from(*pools.vnis.end()));
-        self.found(Space::Vni, low, high);
+        self.found(Space::Vni, (low, high), 1);
         for blocks in [pools.default4, pools.default6].into_iter().filter(|b| b.is_valid()) {
             let space = Space::Blocks(blocks);
-            let (low, high) = space.bounds();
-            self.found(space, low, high);
+            self.found(space, space.bounds(), 1);
         }
         self.retry_held(now);
     }
@@ -113,13 +113,20 @@ impl Ipam {
         for subnet in &definition.subnets {
             let space = Space::Subnet { network: definition.id, pool: subnet.pool };
             let (low, high) = space.bounds();
-            if !self.found(space, low, high) {
+            let is_maker = definition.stamp.node == self.node;
+            // An heir that hears late of what others hold there is told from their owner by far.
+            let version = if is_maker { 1 } else { 1 + LEAP };
+            if !self.found(space, (low, high), version) {
                 // Of a network that another made parts are known before it is itself.
                 self.take_over(space, now);
                 continue;
             }
             for (at, kind) in self.aside_of(space) {
                 self.hold(space, at, kind);
+            }
+            if !is_maker {
+                self.start_rest(space, low, high, Cause::Released, now);
+                continue;
             }
             let dynamic = subnet.range.and_then(|range| space.sub_pool(range));
             self.give_at_birth(space, dynamic.unwrap_or(space.usable()), now);
@@ -155,13 +162,13 @@ impl Ipam {
     }
 
     /// Makes this node the owner of a space that nobody owns any part of.
-    fn found(&mut self, space: Space, low: u128, high: u128) -> bool {
+    fn found(&mut self, space: Space, (low, high): (u128, u128), version: u64) -> bool {
         let owner = self.node;
         let mut out = std::mem::take(&mut self.out);
         let founded = match self.pool_mut(space) {
             Some(pool) if pool.marks.is_empty() => {
                 let mut delta = IntervalMap::default();
-                delta.set(low, high, Mark { version: 1, owner });
+                delta.set(low, high, Mark { version, owner });
                 pool.join(&delta, &mut out);
                 out.push_back(pool.fact(&delta));
                 pool.settle(low, high, &mut out);

@@ -60,9 +60,10 @@ impl Ipam {
     }
 
     pub(super) fn hand_over(&mut self, space: Space, now: Instant) {
-        // To one that leaves too only where there is nobody else.
+        // To one that leaves too only where there is nobody else: it hands it on.
         let order = |&node: &NodeId| (!self.leaves(node), self.weight(&space, node), node);
-        let heir = self.alive.iter().copied().max_by_key(order);
+        let stays = |node: &NodeId| !self.has_said_farewell(*node);
+        let heir = self.alive.iter().copied().filter(stays).max_by_key(order);
         let (Some(heir), Some(pool)) = (heir, self.pools.get(&space)) else { return };
         let pieces: Vec<_> = pool.leaving().iter().map(|(l, h, ())| (l, h)).collect();
         if !pieces.is_empty() {
@@ -129,6 +130,10 @@ impl Ipam {
             self.counters.malformed += 1;
             return;
         };
+        // What a node gets that has left, or has stopped, nobody has.
+        if matches!(self.phase, Phase::Left | Phase::Stopped) {
+            return;
+        }
         self.join_told(space, &marks, now);
         if let Some(pool) = self.pools.get_mut(&space) {
             for &(low, high) in rested.iter().filter(|(low, high)| low <= high) {

@@ -267,7 +267,9 @@ fn replaces(newer: ClaimId, older: ClaimId) -> bool {
 }
 
 fn objection_to_definition(definition: &Definition, view: &dyn View) -> Option<Refusal> {
-    if view.is_deleted(definition.id) {
+    // Its maker may have taken the VNI from a network of the name that was there a moment ago.
+    let is_spent = definition.subnets.iter().any(|subnet| view.was_deleted_with(subnet.vni));
+    if view.is_deleted(definition.id) || is_spent {
         return Some(Refusal::Deleted);
     }
     // The one of this very name first: it may be what the claimant wants.

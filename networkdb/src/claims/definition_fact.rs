@@ -44,6 +44,10 @@ impl Join for DefinitionJoin {
     fn network(&self, subject: &[u8]) -> Option<NetworkId> {
         subject.try_into().ok().map(NetworkId::from_bytes)
     }
+
+    fn parts(&self, network: NetworkId) -> Option<Vec<u8>> {
+        Some(network.as_bytes().to_vec())
+    }
 }
 
 /// Joins two tombstones of one id: the VNIs of either.
@@ -74,6 +78,8 @@ pub(crate) struct Definitions {
     defined: BTreeMap<NetworkId, Definition>,
     /// Of those that are deleted only their VNIs are known.
     deleted: BTreeMap<NetworkId, BTreeSet<Vni>>,
+    /// All of these.
+    spent: BTreeSet<Vni>,
 }
 
 /// What a fact changed in [`Definitions`].
@@ -98,6 +104,7 @@ impl Definitions {
             let vnis = self.deleted.entry(id).or_default();
             vnis.extend(known.map(|subnet| subnet.vni));
             vnis.extend(vnis_of(value).into_iter().flatten());
+            self.spent.extend(vnis.iter());
             return if is_news { Change::Deleted(id) } else { Change::None };
         }
         if kind != FactKind::DEFINITION {
@@ -120,7 +127,12 @@ impl Definitions {
     /// Lists the VNIs of all networks that were ever in force here, deleted ones included.
     pub(crate) fn vnis(&self) -> impl Iterator<Item = Vni> + '_ {
         let subnets = self.defined.values().flat_map(|definition| &definition.subnets);
-        subnets.map(|subnet| subnet.vni).chain(self.deleted.values().flatten().copied())
+        subnets.map(|subnet| subnet.vni).chain(self.spent.iter().copied())
+    }
+
+    /// Tells whether a network that is deleted had the VNI.
+    pub(crate) fn was_deleted_with(&self, vni: Vni) -> bool {
+        self.spent.contains(&vni)
     }
 
     /// The tombstone of a network, with all that is to be known of it.

@@ -79,8 +79,8 @@ pub enum ClaimError {
         /// The members that did not answer.
         members: Vec<NodeId>,
     },
-    /// A definition's id is in use, or was once; ids are never used again.
-    #[error("network id {0} was used before")]
+    /// A definition's id or VNI is in use, or was once; neither is used again.
+    #[error("the id or VNI of network {0} was used before")]
     IdUsed(NetworkId),
     /// The definition has no name, no subnet, or breaks a bound.
     #[error("definition of network `{name}` breaks a bound: {what}")]

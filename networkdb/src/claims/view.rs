@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weft_api::{Definition, NetworkId, NodeId};
+use weft_api::{Definition, NetworkId, NodeId, Vni};
 
 use crate::keys::Fingerprint;
 
@@ -65,6 +65,9 @@ pub(crate) trait View {
 
     /// Tells whether the network has its tombstone here.
     fn is_deleted(&self, network: NetworkId) -> bool;
+
+    /// Tells whether a network that is deleted had the VNI.
+    fn was_deleted_with(&self, vni: Vni) -> bool;
 
     /// Lists the nodes attached to the network, hidden owners included, this node too.
     fn attached(&self, network: NetworkId) -> Vec<NodeId>;

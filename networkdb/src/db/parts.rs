@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use weft_api::{Definition, NetworkId, NodeId};
+use weft_api::{Definition, NetworkId, NodeId, Vni};
 
 use crate::claims::{self, Definitions, Standing, Turn, View};
 use crate::db::leave::Leave;
@@ -64,6 +64,10 @@ impl View for PartsView<'_> {
 
     fn is_deleted(&self, network: NetworkId) -> bool {
         self.definitions.is_deleted(network)
+    }
+
+    fn was_deleted_with(&self, vni: Vni) -> bool {
+        self.definitions.was_deleted_with(vni)
     }
 
     fn attached(&self, network: NetworkId) -> Vec<NodeId> {

@@ -153,6 +153,11 @@ impl NetworkDb {
         self.sync.fact(kind, subject)
     }
 
+    /// Tells whether facts were compared with a member since it came up, and are alike since.
+    pub fn facts_synced(&self, node: NodeId) -> bool {
+        self.sync.facts_synced(node)
+    }
+
     /// Returns all facts of a kind, subject and state, by subject.
     pub fn facts(&self, kind: FactKind) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
         self.sync.facts(kind)

@@ -1,6 +1,6 @@
 //! The facts one node holds, and their hashes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use weft_api::{NetworkId, Space, Write};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -64,7 +64,10 @@ impl Store {
             return Ok(None);
         }
         let current = self.get(*kind, subject);
-        if current.is_none() {
+        // A tombstone makes room where its network is known.
+        let makes_room =
+            *kind == FactKind::DELETED && self.get(FactKind::DEFINITION, subject).is_some();
+        if current.is_none() && !makes_room {
             bound("number of facts", self.facts.len() + 1, limits.facts)?;
         }
         match join.join(current, state)? {
@@ -93,21 +96,24 @@ impl Store {
 
     /// Drops all that is part of a deleted network; gives the writes.
     pub(crate) fn drop_parts(&mut self, network: NetworkId) -> Vec<Write> {
-        self.drop_where(|of| of == network)
+        let mut over: Vec<Key> = Vec::new();
+        for (&kind, join) in &self.joins {
+            let Some(first) = join.parts(network) else { continue };
+            let from = (kind, Box::from(first.as_slice()));
+            let parts = self.facts.range(from..).map(|(key, _)| key);
+            let parts =
+                parts.take_while(|(of, subject)| *of == kind && subject.starts_with(&first));
+            over.extend(parts.cloned());
+        }
+        over.into_iter().map(|(kind, subject)| self.remove(kind, subject)).collect()
     }
 
     /// Drops all parts of deleted networks that came from disk.
     pub(crate) fn drop_left_over(&mut self) -> Vec<Write> {
         let ids =
             self.of_kind(FactKind::DELETED).filter_map(|(subject, _)| subject.try_into().ok());
-        let deleted: BTreeSet<NetworkId> = ids.map(NetworkId::from_bytes).collect();
-        self.drop_where(|of| deleted.contains(&of))
-    }
-
-    fn drop_where(&mut self, ends: impl Fn(NetworkId) -> bool) -> Vec<Write> {
-        let is_over = |(kind, subject): &&Key| self.network_of(*kind, subject).is_some_and(&ends);
-        let over: Vec<Key> = self.facts.keys().filter(is_over).cloned().collect();
-        over.into_iter().map(|(kind, subject)| self.remove(kind, subject)).collect()
+        let deleted: Vec<NetworkId> = ids.map(NetworkId::from_bytes).collect();
+        deleted.into_iter().flat_map(|network| self.drop_parts(network)).collect()
     }
 
     fn remove(&mut self, kind: FactKind, subject: Box<[u8]>) -> Write {

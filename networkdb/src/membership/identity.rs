@@ -70,6 +70,13 @@ pub(crate) struct Record {
     pub(crate) standing: Standing,
 }
 
+impl Record {
+    /// Which suspicion of its member this would be: a refutation raises one or the other.
+    pub(crate) fn suspicion(&self) -> (u32, u16) {
+        (self.identity.renewal, self.incarnation)
+    }
+}
+
 impl From<&foca::Member<Identity>> for Record {
     fn from(member: &foca::Member<Identity>) -> Self {
         let standing = match member.state() {

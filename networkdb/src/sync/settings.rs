@@ -59,7 +59,7 @@ pub struct Limits {
     pub burst_bytes: usize,
     /// Bytes of one answer to a pull; the rest is asked for again. Default 2 MiB.
     pub answer_bytes: usize,
-    /// Facts known at once. Default 131,072: what is left of a deleted network is one.
+    /// Facts known at once. Default 49,152: a digest of all (18 bytes each) fits a frame.
     pub facts: usize,
     /// Bytes of a fact's subject. Default 256.
     pub subject_bytes: usize,
@@ -88,7 +88,7 @@ impl Default for Limits {
             stream_bytes: 256 << 10,
             burst_bytes: 16 << 10,
             answer_bytes: 2 << 20,
-            facts: 131_072,
+            facts: 49_152,
             subject_bytes: 256,
             fact_bytes: 512 << 10,
             watches: 1_024,

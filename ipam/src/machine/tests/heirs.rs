@@ -103,6 +103,8 @@ fn a_network_that_the_forgotten_made_and_never_founded_is_founded_by_the_heir() 
     let mut cluster = Cluster::new(3, 1);
     forget(&mut cluster, 1, &[0]);
     let space = cluster.define(&definition(1, 0, "10.0.0.0/28"));
+    // Whether its maker had given anything out nobody knows.
+    cluster.run(SECOND * 61);
     cluster.any(2, space, 1).unwrap();
     cluster.assert_partition(space);
 }
@@ -197,5 +199,37 @@ fn unheard_of(heard_of_late: bool) {
     for e in 0..100 {
         let given = address(&cluster.any(1 + usize::from(e % 2 == 0), space, e));
         assert_ne!(Some(given), network.subnets[0].gateway);
+    }
+}
+
+#[test]
+fn an_heir_that_founds_and_then_hears_of_what_another_holds_stops_nobody() {
+    let mut cluster = Cluster::new(4, 1);
+    cluster.no_push = true;
+    // The maker and the last one are cut off; it gives to that one, and is lost.
+    cluster.halves = Some([0, 3].into());
+    cluster.members_changed();
+    let network = definition(1, 0, "10.0.0.0/24");
+    for node in [0, 3] {
+        cluster.act(node, |ipam, now| ipam.on_definition(&network, now));
+    }
+    let space = super::cluster::space_of(&network);
+    cluster.exact(3, space, "10.0.0.200", 1).unwrap();
+    cluster.bury(0);
+    // By force, since one is away; it hears of the network before it hears who owns what.
+    inherit(&mut cluster, 1, &[0]);
+    for node in [1, 2] {
+        cluster.act(node, |ipam, now| ipam.on_definition(&network, now));
+    }
+    cluster.halves = None;
+    cluster.members_changed();
+    cluster.sync(1, 3);
+    cluster.run(SECOND * 65);
+    let taken_over = |alarm: &String| alarm.contains("was taken over by");
+    assert!(cluster.alarms.iter().all(taken_over), "{:?}", cluster.alarms);
+    cluster.alarms.clear();
+    cluster.assert_partition(space);
+    for (node, e) in [(1, 10), (2, 11), (3, 12)] {
+        cluster.any(node, space, e).unwrap();
     }
 }

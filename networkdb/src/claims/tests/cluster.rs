@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use weft_api::{Definition, NetworkId, NodeId, Write};
+use weft_api::{Definition, NetworkId, NodeId, Vni, Write};
 
 use crate::claims::definition_fact::{Change, DefinitionJoin, Definitions, DeletedJoin};
 use crate::claims::{
@@ -56,6 +56,10 @@ impl View for World {
 
     fn is_deleted(&self, network: NetworkId) -> bool {
         self.definitions.is_deleted(network)
+    }
+
+    fn was_deleted_with(&self, vni: Vni) -> bool {
+        self.definitions.was_deleted_with(vni)
     }
 
     fn attached(&self, network: NetworkId) -> Vec<NodeId> {

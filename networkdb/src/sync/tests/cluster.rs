@@ -38,6 +38,10 @@ impl Join for Part {
     fn network(&self, subject: &[u8]) -> Option<NetworkId> {
         subject.first_chunk().copied().map(NetworkId::from_bytes)
     }
+
+    fn parts(&self, network: NetworkId) -> Option<Vec<u8>> {
+        Some(network.as_bytes().to_vec())
+    }
 }
 
 pub(crate) const NET: NetworkId = NetworkId::from_bytes([7; 16]);
