@@ -249,8 +249,8 @@ impl Node {
         self.with_db(now, |db| db.forget(victims, reach, now))
     }
 
-    /// Whether members are away and none is there: what this node knows alone nobody else would have
-    /// if it left.
+    /// Whether members are away and none is there: what this node knows alone nobody else would
+    /// have if it left.
     pub fn is_cut_off(&self) -> bool {
         let others = || self.db.members().filter(|member| member.id != self.id());
         let is_away = |member: &Member| match member.state {

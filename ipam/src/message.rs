@@ -20,8 +20,8 @@ pub(crate) enum Message {
     Ask { id: TransferId, subject: Vec<u8>, want: AskWant },
     /// Yours, by the delta; all of it has rested.
     Grant { id: TransferId, subject: Vec<u8>, delta: Vec<u8> },
-    /// No. `delta` tells who owns what was asked for where it is not the sender; `passed` to whom the
-    /// sender passed the ask on, who answers in its place.
+    /// No. `delta` tells who owns what was asked for where it is not the sender; `passed` to whom
+    /// the sender passed the ask on, who answers in its place.
     Refuse {
         id: TransferId,
         subject: Vec<u8>,

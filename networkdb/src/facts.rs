@@ -58,13 +58,14 @@ pub trait Join: Send + std::marker::Sync {
     /// [`JoinError`] when the bytes are malformed; they come from a peer, so this never panics.
     fn join(&self, current: Option<&[u8]>, incoming: &[u8]) -> Result<Joined, JoinError>;
 
-    /// The network that a fact is a part of: when that is deleted the fact is dropped, and from then
-    /// on taken for known. Default: none, the fact stays for good.
+    /// The network that a fact is a part of: when that is deleted the fact is dropped, and from
+    /// then on taken for known. Default: none, the fact stays for good.
     fn network(&self, _subject: &[u8]) -> Option<NetworkId> {
         None
     }
 
-    /// What the subjects of all parts of a network begin with, where the kind has such. Default: none.
+    /// What the subjects of all parts of a network begin with, where the kind has such. Default:
+    /// none.
     fn parts(&self, _network: NetworkId) -> Option<Vec<u8>> {
         None
     }

@@ -328,8 +328,9 @@ impl Membership {
         self.health.probes()
     }
 
-    /// Declares a suspect dead whom foca has not: it takes no timer any more that it set before this
-    /// node last took a new renewal, and none that this node set. Such a suspicion would never end.
+    /// Declares a suspect dead whom foca has not: it takes no timer any more that it set before
+    /// this node last took a new renewal, and none that this node set. Such a suspicion would never
+    /// end.
     fn bring_down(&mut self, suspect: Identity, incarnation: u16) {
         if self.is_suspect(&suspect, incarnation) {
             let down = foca::Member::new(suspect, incarnation, foca::State::Down);

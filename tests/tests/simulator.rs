@@ -85,6 +85,10 @@ fn first_report(mutation: Mutation) -> Option<(u64, Invariant, String)> {
     let knobs = match mutation {
         // Nothing else goes wrong, so that nothing else can be to blame.
         Mutation::UnseenSplit => with(&[("splits", "always"), ("actions", "60")]),
+        // Whoever knows of both refuses the second.
+        Mutation::GrantsVniTwice => {
+            with(&[("splits", "always"), ("concurrent", "always"), ("actions", "60")])
+        }
         Mutation::LeavesWithoutHandOver => with(&[("leaves", "always")]),
         Mutation::DamagesRecord => with(&[("power_cuts", "always")]),
         Mutation::HandsOutTwice
@@ -92,7 +96,6 @@ fn first_report(mutation: Mutation) -> Option<(u64, Invariant, String)> {
         | Mutation::KeepsWhatItGave
         | Mutation::WritesOldFact
         | Mutation::ReplaysRecord
-        | Mutation::GrantsVniTwice
         | Mutation::LosesAcceptance
         | Mutation::MixesNetworks
         | Mutation::ForgetsEntry

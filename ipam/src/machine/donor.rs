@@ -64,8 +64,8 @@ impl Ipam {
         }
     }
 
-    /// Passes an ask for any of some intervals on to the next owner, so that the asker, who is told,
-    /// gets its answer half a round trip later instead of a whole one. Returns who that is.
+    /// Passes an ask for any of some intervals on to the next owner, so that the asker, who is
+    /// told, gets its answer half a round trip later instead of a whole one. Returns who that is.
     fn pass_on(
         &mut self,
         asker: NodeId,

@@ -1,10 +1,10 @@
 //! Saying that this node leaves.
 //!
-//! Who has heard it gives nothing more to the leaver, neither asked nor unasked. The farewell, which
-//! follows once all have what was handed over, is answered with all that the answerer holds for the
-//! leaver's: what it gave a moment ago, and whose message is still under way or lost, comes with the
-//! answer and goes on to the heir. So when all have answered nothing is the leaver's that it does
-//! not know of, and nothing ever will be.
+//! Who has heard it gives nothing more to the leaver, neither asked nor unasked. The farewell,
+//! which follows once all have what was handed over, is answered with all that the answerer holds
+//! for the leaver's: what it gave a moment ago, and whose message is still under way or lost, comes
+//! with the answer and goes on to the heir. So when all have answered nothing is the leaver's that
+//! it does not know of, and nothing ever will be.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

@@ -115,8 +115,9 @@ impl Ipam {
         }
     }
 
-    /// The parts of a subnet that nobody is known to own, although some are owned, where its maker is
-    /// forgotten: who owns them would know, so the maker did, and its fact of all was lost with it.
+    /// The parts of a subnet that nobody is known to own, although some are owned, where its maker
+    /// is forgotten: who owns them would know, so the maker did, and its fact of all was lost with
+    /// it.
     fn unheard_of(&self, space: Space) -> Vec<(u128, u128)> {
         let Space::Subnet { network, .. } = space else { return Vec::new() };
         let maker = self.definitions.get(&network).map(|definition| definition.stamp.node);

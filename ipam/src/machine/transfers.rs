@@ -28,9 +28,9 @@ pub(super) struct Transfer {
 }
 
 impl Ipam {
-    /// Hands all ranges to live members; [`Output::LeaveDone`] follows when every one of them
-    /// has them durably and gives this node nothing more, or when the time for it is over. Addresses that an endpoint of this node
-    /// still holds stay behind: set endpoints down first.
+    /// Hands all ranges to live members; [`Output::LeaveDone`] follows when every one of them has
+    /// them durably and gives this node nothing more, or when the time for it is over. Addresses
+    /// that an endpoint of this node still holds stay behind: set endpoints down first.
     pub fn leave(&mut self, now: Instant) {
         let until = now + self.config.leave_timeout;
         match self.phase {

@@ -7,8 +7,8 @@ use weft_api::{Definition, NetworkId, Vni};
 use super::{conflict, record};
 use crate::facts::{FactKind, Join, JoinError, Joined};
 
-/// The value of a tombstone that says nothing more. One of a network has its VNIs behind, ascending,
-/// four bytes each, the most significant first: all else of the network is dropped.
+/// The value of a tombstone that says nothing more. One of a network has its VNIs behind,
+/// ascending, four bytes each, the most significant first: all else of the network is dropped.
 pub(super) const TOMBSTONE: [u8; 1] = [1];
 
 fn tombstone(vnis: &BTreeSet<Vni>) -> Vec<u8> {
@@ -94,8 +94,8 @@ pub(crate) enum Change {
 }
 
 impl Definitions {
-    /// Takes the joined value of a fact. A definition that comes after its tombstone changes nothing:
-    /// a deleted id never returns.
+    /// Takes the joined value of a fact. A definition that comes after its tombstone changes
+    /// nothing: a deleted id never returns.
     pub(crate) fn on_fact(&mut self, kind: FactKind, subject: &[u8], value: &[u8]) -> Change {
         let Ok(id) = subject.try_into().map(NetworkId::from_bytes) else { return Change::None };
         if kind == FactKind::DELETED {
