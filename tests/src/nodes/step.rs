@@ -303,7 +303,7 @@ impl Nodes {
             Output::RolledBack(by) => self.rolled_back(host, by),
             Output::Member(MemberEvent::Up(member)) => self.stays_gone(host, member.id),
             Output::Member(MemberEvent::Failed(_)) => self.parted(),
-            Output::Alarm(alarm) if self.may_alarm(host) => self.note_on(host, alarm),
+            Output::Alarm(alarm) if self.may_alarm(host, &alarm) => self.note_on(host, alarm),
             Output::Alarm(alarm) => {
                 self.break_off(Invariant::NoFault, format!("host {host} alarms: {alarm}"));
             }
@@ -340,11 +340,12 @@ impl Nodes {
     }
 
     /// An owner that is forgotten and has not heard of it, or whose disk was touched, is told that
-    /// others have what was its.
-    fn may_alarm(&self, host: usize) -> bool {
+    /// others have what was its. By force also what another was given is taken over.
+    fn may_alarm(&self, host: usize, alarm: &str) -> bool {
         let ledger = &self.ledger;
         let is_forgotten = ledger.forgotten.contains(&self.node(host).id());
-        is_forgotten || ledger.allowance.forced || ledger.allowance.disks_lost
+        let is_taken_over = ledger.allowance.forced && alarm.contains("was taken over by");
+        is_forgotten || is_taken_over || ledger.allowance.disks_lost
     }
 
     fn stays_deleted(&mut self, host: usize, network: NetworkId) {
