@@ -59,6 +59,12 @@ async fn a_node_that_leaves_hands_its_addresses_over_and_joins_again_as_a_new_on
 async fn a_node_that_is_cut_off_leaves_by_force_alone() {
     let testbed = Testbed::cluster(2).await;
     let [_, two] = &testbed.hosts[..] else { panic!("two hosts") };
+    eventually("VNIs and default pools of its own", async || {
+        let pools: Vec<IpamPool> = two.weft(&["ipam", "ls", "--json"]).json();
+        let mut common = pools.iter().filter(|pool| pool.network.is_none());
+        (common.clone().count() > 1 && common.all(|pool| pool.free > 0)).then_some(())
+    })
+    .await;
     testbed.cut(&[Cut::Both(1)]);
     eventually("nobody answers", async || {
         let members = two.client.members().await.ok()?;
