@@ -210,7 +210,9 @@ impl Claims {
         now: Instant,
     ) {
         match change {
-            MemberChange::Up => self.inquire_of(node, now),
+            MemberChange::Up => {
+                self.inquire_of(node, now);
+            }
             MemberChange::Left => self.release_of(node),
             MemberChange::Forgotten => self.complete_of(node, view),
             // A failed claimant's claim goes on refusing others: it may have finished it.

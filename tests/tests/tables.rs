@@ -284,6 +284,45 @@ fn a_network_defined_on_one_member_is_in_force_on_all() {
 }
 
 #[test]
+fn a_network_outlives_its_maker_although_all_that_told_of_it_was_lost() {
+    for seed in 0..10 {
+        let mut cluster = Cluster::formed(seed, 4);
+        let claims = [2, 3].map(|host| {
+            let byte = u8::try_from(host).expect("small");
+            let pool = format!("10.{host}.0.0/24");
+            let claim = define(&mut cluster, host, network(byte, &format!("of-{host}"), &pool));
+            (host, claim)
+        });
+        // The proposals are under way; of the answers to the acceptances nothing arrives.
+        for (host, _) in claims {
+            cluster.network.cut(host, 0);
+            cluster.network.cut(host, 1);
+        }
+        for (host, claim) in claims {
+            assert!(matches!(decided(&mut cluster, host, claim), Outcome::Defined(_)));
+        }
+        assert!((0..2).all(|host| cluster.db(host).definitions().count() == 0));
+        cluster.network.heal();
+        for (host, _) in claims {
+            cluster.act(host, |db, now| db.leave(now));
+        }
+        cluster.until(seconds(2), "both have left", |c| {
+            claims.iter().all(|(host, _)| {
+                c.outputs(*host).iter().any(|(_, output)| *output == Output::LeftCluster)
+            })
+        });
+        for (host, _) in claims {
+            cluster.crash(host);
+        }
+        cluster.run(seconds(3));
+        for host in 0..2 {
+            let names: Vec<_> = cluster.db(host).definitions().map(|d| d.name.clone()).collect();
+            assert_eq!(names.len(), 2, "{names:?} (seed {seed})");
+        }
+    }
+}
+
+#[test]
 fn two_simultaneous_creates_of_one_network_give_one() {
     for seed in 0..10 {
         let mut cluster = Cluster::formed(seed, 4);

@@ -101,17 +101,20 @@ impl Claims {
         self.release_where(|claim, _| claim.node == claimant);
     }
 
-    /// Asks a claimant, back from wherever it was, about all that is held for it.
-    pub(super) fn inquire_of(&mut self, claimant: NodeId, now: Instant) {
+    /// Asks a claimant about all that is held for it: it is back from wherever it was, or about to
+    /// leave. Tells whether anything is.
+    pub(crate) fn inquire_of(&mut self, claimant: NodeId, now: Instant) -> bool {
         let mut asked = Vec::new();
         for (claim, held) in self.held.iter_mut().filter(|(claim, _)| claim.node == claimant) {
             held.backoff = self.timing.inquire;
             held.inquire_at = now + held.backoff;
             asked.push((*claim, held.record.body.subject()));
         }
+        let any = !asked.is_empty();
         for (claim, subject) in asked {
             self.send(claimant, Message::Inquire { claim, subject });
         }
+        any
     }
 
     pub(super) fn inquire_due(&mut self, view: &dyn View, now: Instant) {

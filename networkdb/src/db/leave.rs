@@ -56,8 +56,9 @@ impl NetworkDb {
             return;
         }
         self.claims.leave();
-        // The set takes any subject, so it refuses nothing.
-        let _ = self.sync.put_fact(FactKind::LEFT, self.config.node.as_bytes(), &LEFT, now);
+        // The set takes any subject, so it refuses nothing. Told only at the end: members let go of
+        // what they hold for one that left, and may have to ask first what became of it.
+        let _ = self.sync.keep_fact(FactKind::LEFT, self.config.node.as_bytes(), &LEFT);
         let waiting: BTreeSet<NodeId> = self.membership.alive().map(|member| member.id).collect();
         let until = now + self.config.timing.leave_patience;
         self.leave = Leave::Telling { again: now, until, waiting };
@@ -67,7 +68,10 @@ impl NetworkDb {
 
     pub(super) fn drive_leave(&mut self, now: Instant) {
         let Leave::Telling { again, until, waiting } = &mut self.leave else { return };
+        // Of two that leave at once neither waits for the other.
+        waiting.retain(|node| !self.membership.roster().is_gone(*node));
         if waiting.is_empty() || *until <= now {
+            self.sync.tell_fact(FactKind::LEFT, self.config.node.as_bytes(), now);
             self.sync.flush(now);
             self.settle(now);
             self.membership.leave(now);
@@ -82,7 +86,12 @@ impl NetworkDb {
     }
 
     /// A member says that it leaves: only it can, because the message is authenticated as its.
+    /// Whoever holds a claim of it asks what became of that, and notes the leave when it says it
+    /// again: the claim may be in force, and nobody else may know it.
     pub(super) fn on_leaving(&mut self, from: NodeId, now: Instant) {
+        if !self.membership.roster().is_gone(from) && self.claims.inquire_of(from, now) {
+            return self.settle(now);
+        }
         let _ = self.sync.put_fact(FactKind::LEFT, from.as_bytes(), &LEFT, now);
         self.post(from, &Message::Join(JoinMessage::LeaveNoted), Carrier::Datagram, now);
     }

@@ -30,6 +30,27 @@ impl Sync {
         Ok(())
     }
 
+    /// Joins a whole fact and keeps it for whoever asks; nobody is told before [`Self::tell_fact`].
+    ///
+    /// # Errors
+    /// As [`Self::put_fact`].
+    pub fn keep_fact(
+        &mut self,
+        kind: FactKind,
+        subject: &[u8],
+        state: &[u8],
+    ) -> Result<(), FactError> {
+        self.join_fact(&WireFact { kind, subject: subject.to_vec(), state: state.to_vec() })?;
+        Ok(())
+    }
+
+    /// Tells all of a fact that was kept.
+    pub fn tell_fact(&mut self, kind: FactKind, subject: &[u8], now: Instant) {
+        if let Some(state) = self.facts.get(kind, subject).map(<[u8]>::to_vec) {
+            self.push_own_fact(WireFact { kind, subject: subject.to_vec(), state }, now);
+        }
+    }
+
     /// A fact's state.
     pub fn fact(&self, kind: FactKind, subject: &[u8]) -> Option<&[u8]> {
         self.facts.get(kind, subject)
