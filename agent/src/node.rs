@@ -338,6 +338,9 @@ impl Node {
             Db::Watch { id, event } => Output::Watch { id, event },
             Db::Member(event) => {
                 self.tell_members(now);
+                if let MemberEvent::Up(member) = &event {
+                    self.ipam.on_new_life(member.id, now);
+                }
                 Output::Member(event)
             }
             Db::Fact { kind, subject, value } => {

@@ -54,6 +54,15 @@ impl Ipam {
         true
     }
 
+    /// Hears that a member has a new life, in which it does not know yet that this node leaves.
+    pub fn on_new_life(&mut self, node: NodeId, now: Instant) {
+        if matches!(self.phase, Phase::Leaving { .. }) && self.said_farewell.remove(&node) {
+            let id = self.next_id();
+            self.send(node, &Message::Leave { id, last: false });
+            self.end_leave_when_acknowledged(now);
+        }
+    }
+
     pub(super) fn on_leave(&mut self, from: NodeId, id: TransferId, last: bool) {
         let known = self.leavers.entry(from).or_insert(Leaver { boot: id.boot, last });
         *known = Leaver { boot: id.boot.max(known.boot), last: last || known.last };
@@ -62,11 +71,14 @@ impl Ipam {
             self.leavers.retain(|node, _| *node == from || alive.contains(node));
         }
         if last {
-            let mut yours: Vec<(Vec<u8>, Vec<u8>)> =
-                self.pools.values().filter_map(|pool| owned_by(pool, from)).collect();
-            if yours.iter().map(|(_, marks)| marks.len()).sum::<usize>() > TOLD_BYTES_MAX {
-                yours.clear();
-            }
+            let mut room = TOLD_BYTES_MAX;
+            let owned = self.pools.values().filter_map(|pool| owned_by(pool, from));
+            let yours = owned.take_while(|(_, marks)| {
+                let fits = marks.len() <= room;
+                room = room.saturating_sub(marks.len());
+                fits
+            });
+            let yours: Vec<(Vec<u8>, Vec<u8>)> = yours.collect();
             self.send(from, &Message::Farewell { id, yours });
         }
     }

@@ -192,7 +192,7 @@ impl Ipam {
         }
     }
 
-    fn end_leave_when_acknowledged(&mut self, now: Instant) {
+    pub(super) fn end_leave_when_acknowledged(&mut self, now: Instant) {
         let is_acknowledged =
             matches!(self.phase, Phase::Leaving { .. }) && self.transfers.is_empty();
         if is_acknowledged && !self.say_farewell(now) {

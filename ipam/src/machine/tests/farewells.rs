@@ -47,6 +47,24 @@ fn who_is_known_to_leave_is_given_nothing_at_a_networks_birth() {
 }
 
 #[test]
+fn who_starts_again_before_the_leaver_is_gone_hears_its_farewell_again() {
+    let (mut cluster, _) = cluster(3);
+    // One that answers nothing keeps the leaver.
+    let silent = cluster.nodes[2].ipam.take();
+    cluster.act(1, |ipam, now| ipam.leave(now));
+    cluster.run(MOMENT);
+    assert!(!cluster.leave_done.contains_key(&1));
+    cluster.nodes[2].ipam = silent;
+    cluster.start(0);
+    cluster.act(1, |ipam, now| ipam.on_new_life(id(0), now));
+    cluster.run(SECOND * 3);
+    assert_eq!(cluster.leave_done[&1], []);
+    let space = cluster.define(&definition(2, 0, "10.0.1.0/24"));
+    let owners = cluster.owners(0, space);
+    assert!(owners.contains_key(&id(2)) && !owners.contains_key(&id(1)), "{owners:?}");
+}
+
+#[test]
 fn a_late_ask_of_a_leaver_is_not_answered_and_one_of_its_next_life_is() {
     let (mut cluster, space) = cluster(2);
     cluster.halves = Some([1].into());
