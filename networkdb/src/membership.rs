@@ -11,6 +11,7 @@ pub(crate) mod greeter;
 pub(crate) mod health;
 pub(crate) mod identity;
 pub(crate) mod join;
+mod news;
 mod packet;
 pub(crate) mod roster;
 mod swim;
@@ -30,6 +31,7 @@ use crate::membership::gone::Gone;
 use crate::membership::health::{Health, Probe};
 use crate::membership::identity::{Identity, Record, Standing, contradicts};
 use crate::membership::join::JoinMessage;
+use crate::membership::news::Known;
 use crate::membership::packet::Packet;
 use crate::membership::roster::{Change, Roster};
 use crate::membership::swim::Outbox;
@@ -207,12 +209,13 @@ impl Membership {
     /// Takes lines of a member list from an authenticated member.
     pub(crate) fn handle_records(&mut self, from: NodeId, records: Vec<Record>, now: Instant) {
         self.doubts.on_records(from, &records);
+        let admitted: Vec<Record> =
+            records.into_iter().filter(|record| self.admit(record)).collect();
+        let known = Known::new(self.foca.iter_membership_state());
         let mut useful = Vec::new();
-        for record in records {
-            if !self.admit(&record) {
-                continue;
-            }
-            if self.is_false_death(&record) {
+        for record in admitted.into_iter().filter(|record| known.is_news(record)) {
+            // Of this node itself foca has no line.
+            if known.is_false_death(&record) {
                 // Whoever holds it dead cannot take that back; it must come under a new renewal.
                 let to = record.identity.node;
                 let message = JoinMessage::Members(vec![record]);
@@ -221,9 +224,12 @@ impl Membership {
             }
             useful.push(foca::Member::from(record));
         }
+        let any = !useful.is_empty();
         let _ = self.foca.apply_many(useful.into_iter(), true, &mut self.outbox);
         self.after(now);
-        self.refresh();
+        if any {
+            self.refresh();
+        }
     }
 
     /// A refutation of what others say of us.
@@ -404,13 +410,6 @@ impl Membership {
             return false;
         }
         true
-    }
-
-    /// A Down of a member that we hold alive under the very same identity.
-    fn is_false_death(&self, record: &Record) -> bool {
-        record.standing == Standing::Down
-            && record.identity.node != self.identity().node
-            && self.foca.iter_members().any(|member| *member.id() == record.identity)
     }
 
     /// Turns what foca wants into outputs and deadlines.

@@ -19,6 +19,9 @@ use crate::watch::WatchId;
 pub struct StreamId(u64);
 
 impl StreamId {
+    pub(crate) const FIRST: Self = Self(0);
+    pub(crate) const LAST: Self = Self(u64::MAX);
+
     /// Names a stream that the caller accepted; `serial` is never used twice.
     pub const fn accepted(serial: u64) -> Self {
         Self(serial.wrapping_mul(2) | 1)

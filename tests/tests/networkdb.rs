@@ -229,6 +229,22 @@ fn a_suspicion_ends_although_its_holder_hears_of_its_own_death_meanwhile() {
 }
 
 #[test]
+fn a_joiner_is_known_to_all_before_it_speaks_to_them() {
+    for seed in 0..5 {
+        let mut cluster = Cluster::formed(seed, 25);
+        let joiner = cluster.add();
+        cluster.join(joiner, &[3]);
+        cluster.until(seconds(5), "all alive and ready", |c| {
+            everyone_alive(c) && c.running().all(|host| c.db(host).is_ready())
+        });
+        cluster.run(seconds(5));
+        // Whoever did not know it would have said hello, with its member list.
+        let frames = cluster.db(joiner).counters().frames_in;
+        assert!(frames <= 6, "{frames} frames (seed {seed})");
+    }
+}
+
+#[test]
 fn a_member_that_left_stays_out() {
     let mut cluster = Cluster::formed(11, 4);
     cluster.act(3, |db, now| db.leave(now));

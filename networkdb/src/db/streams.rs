@@ -199,6 +199,7 @@ impl NetworkDb {
         now: Instant,
     ) {
         let node = identity.node;
+        let joins = members.is_empty() && self.membership.roster().get(node).is_none();
         members.push(Record { identity, incarnation: 0, standing: Standing::Alive });
         self.membership.handle_records(node, members, now);
         // Before anything that is sealed with a key that the opener lacks.
@@ -211,9 +212,22 @@ impl NetworkDb {
         self.stream_is_up(stream, node, now);
         self.tell_silent(node, now);
         self.settle(now);
+        if joins {
+            self.introduce(node, now);
+        }
         for message in self.claims.pending_for_joiner() {
             self.post(node, &Message::Claims(message), Carrier::Stream, now);
         }
+    }
+
+    /// Tells all of a new node before it speaks to them: each that does not know it would say
+    /// hello to it, and get its whole member list.
+    fn introduce(&mut self, node: NodeId, now: Instant) {
+        let Some(record) = self.membership.record(node) else { return };
+        let alive = self.membership.alive().map(|member| member.id);
+        let others: Vec<NodeId> = alive.filter(|other| *other != node).collect();
+        let message = Message::Join(JoinMessage::Members(vec![record]));
+        self.post_all(&others, &message, Carrier::Datagram, now);
     }
 
     fn on_welcome(

@@ -62,6 +62,16 @@ pub(crate) enum Standing {
     Down,
 }
 
+impl Standing {
+    pub(crate) fn of(member: &foca::Member<Identity>) -> Self {
+        match member.state() {
+            foca::State::Alive => Self::Alive,
+            foca::State::Suspect => Self::Suspect,
+            foca::State::Down => Self::Down,
+        }
+    }
+}
+
 /// What one member knows of another: a line of the member list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -79,12 +89,8 @@ impl Record {
 
 impl From<&foca::Member<Identity>> for Record {
     fn from(member: &foca::Member<Identity>) -> Self {
-        let standing = match member.state() {
-            foca::State::Alive => Standing::Alive,
-            foca::State::Suspect => Standing::Suspect,
-            foca::State::Down => Standing::Down,
-        };
-        Self { identity: member.id().clone(), incarnation: member.incarnation(), standing }
+        let (identity, incarnation) = (member.id().clone(), member.incarnation());
+        Self { identity, incarnation, standing: Standing::of(member) }
     }
 }
 

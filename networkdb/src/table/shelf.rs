@@ -47,8 +47,8 @@ pub(crate) struct Applied {
 pub(crate) struct Shelf {
     network: NetworkId,
     logs: BTreeMap<NodeId, Log>,
-    /// Live records only: who has one for a key.
-    owners: BTreeMap<EntryKey, Vec<NodeId>>,
+    /// Live records only: stamp and owner of each there is for a key, ascending.
+    owners: BTreeMap<EntryKey, Vec<(u64, NodeId)>>,
     names: BTreeSet<Arc<str>>,
     hash: u64,
 }
@@ -104,27 +104,20 @@ impl Shelf {
 
     /// Rule 5: the greatest (stamp, owner) counts.
     pub(crate) fn counted(&self, at: &EntryKey) -> Option<Counted> {
-        let owners = self.owners.get(at)?;
-        let best = owners
-            .iter()
-            .filter_map(|owner| {
-                let held = self.logs.get(owner)?.held(at)?;
-                Some((held.stamp, *owner, held))
-            })
-            .max_by_key(|(stamp, owner, _)| (*stamp, *owner))?;
-        let (stamp, owner, held) = best;
+        let &(stamp, owner) = self.owners.get(at)?.last()?;
+        let held = self.logs.get(&owner)?.held(at)?;
         Some(Counted { owner, seq: held.seq, stamp, value: held.value.clone()? })
     }
 
     /// Puts back a log from disk.
     pub(crate) fn restore(&mut self, owner: NodeId, log: Log) {
         self.alter(owner, |slot| *slot = log);
-        let live: Vec<EntryKey> = self.logs[&owner]
+        let live: Vec<(EntryKey, u64)> = self.logs[&owner]
             .iter()
             .filter(|(_, held)| held.value.is_some())
-            .map(|(at, _)| at.clone())
+            .map(|(at, held)| (at.clone(), held.stamp))
             .collect();
-        live.into_iter().for_each(|at| self.owners.entry(at).or_default().push(owner));
+        live.into_iter().for_each(|(at, stamp)| self.own(&at, (stamp, owner)));
     }
 
     /// Merges one record: rules 1, 2 and 4.
@@ -241,23 +234,39 @@ impl Shelf {
     ) -> Option<Effect> {
         let before = self.counted(at);
         let log = self.logs.entry(owner).or_default();
-        let held_before = log.held(at).map(|held| held.seq);
+        let held_before = log.held(at).map(|held| (held.seq, held.stamp));
         change(log);
         let held = log.held(at);
-        if held.map(|held| held.seq) == held_before {
+        let live = held.filter(|held| held.value.is_some()).map(|held| held.stamp);
+        if held.map(|held| held.seq) == held_before.map(|(seq, _)| seq) {
             return None;
         }
-        let live = held.is_some_and(|held| held.value.is_some());
+        if let Some((_, stamp)) = held_before {
+            self.disown(at, (stamp, owner));
+        }
+        if let Some(stamp) = live {
+            self.own(at, (stamp, owner));
+        }
+        let after = self.counted(at);
+        Some(Effect { by: owner, at: at.clone(), before, after, cause })
+    }
+
+    fn own(&mut self, at: &EntryKey, record: (u64, NodeId)) {
         let owners = self.owners.entry(at.clone()).or_default();
-        owners.retain(|other| *other != owner);
-        if live {
-            owners.push(owner);
+        if let Err(place) = owners.binary_search(&record) {
+            owners.insert(place, record);
+        }
+    }
+
+    /// A deleted record is owned by nobody already.
+    fn disown(&mut self, at: &EntryKey, record: (u64, NodeId)) {
+        let Some(owners) = self.owners.get_mut(at) else { return };
+        if let Ok(place) = owners.binary_search(&record) {
+            owners.remove(place);
         }
         if owners.is_empty() {
             self.owners.remove(at);
         }
-        let after = self.counted(at);
-        Some(Effect { by: owner, at: at.clone(), before, after, cause })
     }
 
     fn term(&self, owner: NodeId) -> u64 {

@@ -1,6 +1,6 @@
 //! Streams to peers: at most one is kept for sending, opened on demand, closed when idle.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use weft_api::NodeId;
@@ -40,6 +40,10 @@ struct Queue {
 #[derive(Debug)]
 pub(crate) struct Streams {
     streams: BTreeMap<StreamId, Stream>,
+    /// When each is idle for too long, or has got nowhere.
+    deadlines: BTreeSet<(Instant, StreamId)>,
+    /// Those that stand, by peer.
+    peers: BTreeSet<(NodeId, StreamId)>,
     queues: BTreeMap<NodeId, Queue>,
     opened: u64,
     patience: Duration,
@@ -49,15 +53,23 @@ pub(crate) struct Streams {
 
 impl Streams {
     pub(crate) fn new(patience: Duration, idle: Duration, queue_max: usize) -> Self {
-        let (streams, queues) = (BTreeMap::new(), BTreeMap::new());
-        Self { streams, queues, opened: 0, patience, idle, queue_max }
+        Self {
+            streams: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            peers: BTreeSet::new(),
+            queues: BTreeMap::new(),
+            opened: 0,
+            patience,
+            idle,
+            queue_max,
+        }
     }
 
     /// Names a stream that is to be opened.
     pub(crate) fn open(&mut self, target: Target, now: Instant) -> StreamId {
         self.opened += 1;
         let id = StreamId::opened(self.opened);
-        self.streams.insert(id, Stream { phase: Phase::Opening(target), last: now, stale: false });
+        self.put(id, Stream { phase: Phase::Opening(target), last: now, stale: false });
         id
     }
 
@@ -66,7 +78,7 @@ impl Streams {
         if self.streams.len() >= most || self.streams.contains_key(&id) {
             return false;
         }
-        self.streams.insert(id, Stream { phase: Phase::Awaiting, last: now, stale: false });
+        self.put(id, Stream { phase: Phase::Awaiting, last: now, stale: false });
         true
     }
 
@@ -76,30 +88,30 @@ impl Streams {
 
     /// Moves a stream on.
     pub(crate) fn set(&mut self, id: StreamId, phase: Phase, now: Instant) {
-        if let Some(stream) = self.streams.get_mut(&id) {
-            *stream = Stream { phase, last: now, stale: stream.stale };
+        if let Some(Stream { stale, .. }) = self.take(id) {
+            self.put(id, Stream { phase, last: now, stale });
         }
     }
 
     /// Traffic on a stream keeps it.
     pub(crate) fn touch(&mut self, id: StreamId, now: Instant) {
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.last = now;
+        if let Some(phase) = self.phase(id) {
+            self.set(id, phase, now);
         }
     }
 
     pub(crate) fn remove(&mut self, id: StreamId) -> Option<Phase> {
-        self.streams.remove(&id).map(|stream| stream.phase)
+        self.take(id).map(|stream| stream.phase)
     }
 
     /// A stream to a peer that the peer will not close in the next moment.
     pub(crate) fn usable(&self, node: NodeId, now: Instant) -> Option<StreamId> {
         let fresh = |stream: &Stream| {
-            stream.phase == Phase::Up(node)
-                && !stream.stale
-                && now.saturating_duration_since(stream.last) < self.idle * 2 / 3
+            !stream.stale && now.saturating_duration_since(stream.last) < self.idle * 2 / 3
         };
-        self.streams.iter().find(|(_, stream)| fresh(stream)).map(|(id, _)| *id)
+        let all = (node, StreamId::FIRST)..=(node, StreamId::LAST);
+        let mut ids = self.peers.range(all).map(|(_, id)| *id);
+        ids.find(|id| self.streams.get(id).is_some_and(fresh))
     }
 
     /// Lets nothing new go by the streams that stand. They are read on, until they are idle.
@@ -129,6 +141,23 @@ impl Streams {
         self.queues.contains_key(&node)
     }
 
+    fn put(&mut self, id: StreamId, stream: Stream) {
+        self.deadlines.insert((self.deadline(&stream), id));
+        if let Phase::Up(node) = stream.phase {
+            self.peers.insert((node, id));
+        }
+        self.streams.insert(id, stream);
+    }
+
+    fn take(&mut self, id: StreamId) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        self.deadlines.remove(&(self.deadline(&stream), id));
+        if let Phase::Up(node) = stream.phase {
+            self.peers.remove(&(node, id));
+        }
+        Some(stream)
+    }
+
     fn deadline(&self, stream: &Stream) -> Instant {
         match stream.phase {
             Phase::Opening(_) | Phase::Greeting(_) | Phase::Awaiting => stream.last + self.patience,
@@ -138,12 +167,11 @@ impl Streams {
 
     /// The streams whose time is over.
     pub(crate) fn due(&self, now: Instant) -> Vec<StreamId> {
-        let over = |stream: &Stream| self.deadline(stream) <= now;
-        self.streams.iter().filter(|(_, stream)| over(stream)).map(|(id, _)| *id).collect()
+        self.deadlines.range(..=(now, StreamId::LAST)).map(|(_, id)| *id).collect()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.streams.values().map(|stream| self.deadline(stream)).min()
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// All streams.
