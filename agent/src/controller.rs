@@ -37,6 +37,7 @@ pub mod inventory;
 mod keys;
 mod lingering;
 mod networks;
+mod orphans;
 mod restore;
 mod sandboxes;
 mod tables;
@@ -81,6 +82,7 @@ pub struct Controller {
     locks: KeyedLocks,
     registrations: dispatch::Registrations,
     leaving: Leaving,
+    orphans: Mutex<orphans::Orphans>,
     foreign: foreign::Foreign,
     lingering: lingering::Lingering,
     /// Wakes whoever waits for a network to be defined.
@@ -109,6 +111,7 @@ impl Controller {
             locks: KeyedLocks::default(),
             registrations: dispatch::Registrations::default(),
             leaving: Leaving::default(),
+            orphans: Mutex::default(),
             foreign: foreign::Foreign::default(),
             lingering: lingering::Lingering::default(),
             defined: Notify::new(),
@@ -121,6 +124,10 @@ impl Controller {
     /// Holds the inventory for a few instructions; never across an await.
     fn inventory(&self) -> MutexGuard<'_, Inventory> {
         self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn orphans(&self) -> MutexGuard<'_, orphans::Orphans> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs work on the core.

@@ -2,16 +2,16 @@
 //! left in the kernel, and what follows when the node leaves.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_api::control::ControlError;
 use weft_api::{Definition, EndpointId, NetworkId};
-use weft_ipam::Purpose;
 use weft_overlay::netlink::connection::Connection;
 use weft_overlay::netlink::{Namespace, link, namespace};
 
 use super::Controller;
-use super::endpoints::{NAMES_TABLE, endpoint_options};
+use super::endpoints::endpoint_options;
 use super::inventory::{Endpoint, PlacedBy, Sandbox};
 use super::sandboxes::{Join, host_boot, is_host};
 use crate::control::Answer;
@@ -34,7 +34,8 @@ pub struct RestoreOutcome {
     pub endpoints: usize,
     /// Endpoints whose sandbox was gone.
     pub stale: usize,
-    /// Attachments and addresses that nothing uses any more and that were given back.
+    /// Addresses that nothing uses any more and that were given back, and entries and attachments
+    /// that will be once the tables are in step.
     pub orphans: usize,
 }
 
@@ -74,7 +75,7 @@ impl Controller {
                 Err(error) => tracing::warn!(endpoint = %id, %error, "endpoint was not restored"),
             }
         }
-        outcome.orphans = self.release_orphans().await.unwrap_or_default();
+        outcome.orphans = self.find_orphans().await.unwrap_or_default();
         Ok(outcome)
     }
 
@@ -217,72 +218,10 @@ impl Controller {
         .await
     }
 
-    /// Gives back what a crash left without an endpoint: allocations, own peer entries and
-    /// attachments.
-    async fn release_orphans(&self) -> Answer<usize> {
-        let endpoints: BTreeSet<EndpointId> = {
-            let inventory = self.inventory();
-            let made = inventory.endpoints().map(|endpoint| endpoint.id);
-            made.chain(inventory.claims().map(|claim| claim.endpoint)).collect()
-        };
-        let joined: BTreeSet<String> = self
-            .inventory()
-            .endpoints()
-            .filter(|endpoint| endpoint.sandbox.is_some())
-            .map(|endpoint| endpoint.id.to_string())
-            .collect();
-        let used: BTreeSet<NetworkId> = {
-            let inventory = self.inventory();
-            let joined = inventory.endpoints().map(|endpoint| endpoint.network);
-            let held = inventory.holds().filter(|hold| inventory.is_held(hold.network));
-            joined.chain(held.map(|hold| hold.network)).collect()
-        };
-        self.node(move |node, now| {
-            let mut orphans = 0;
-            for (space, address, purpose) in node.ipam().endpoint_allocations() {
-                if let Purpose::Endpoint(endpoint) = &purpose
-                    && !endpoints.contains(endpoint)
-                {
-                    node.with_ipam(now, |ipam| ipam.release(space, address, &purpose, now));
-                    orphans += 1;
-                }
-            }
-            let own = node.id();
-            for network in node.db().own_attachments() {
-                let peers = node.db().walk_counting(network, weft_overlay::PEER_TABLE);
-                let names = node.db().walk_counting(network, NAMES_TABLE);
-                let stray: Vec<_> = peers
-                    .into_iter()
-                    .filter(|entry| !joined.contains(&*entry.key))
-                    .chain(names.into_iter().filter(|entry| !named(&endpoints, &entry.value)))
-                    .filter(|entry| entry.owner == own)
-                    .collect();
-                for entry in stray {
-                    orphans += 1;
-                    drop(node.with_db(now, |db| {
-                        db.delete_entry(network, &entry.table, &entry.key, now)
-                    }));
-                }
-                if !used.contains(&network) && !node.db().has_own_entries(network) {
-                    orphans += 1;
-                    drop(node.with_db(now, |db| db.detach(network, now)));
-                }
-            }
-            for block in node.ipam().pending_blocks() {
-                orphans += 1;
-                node.with_ipam(now, |ipam| {
-                    ipam.return_block(block, weft_ipam::Fate::Unused, now);
-                });
-            }
-            orphans
-        })
-        .await
-    }
-
     /// Facts are in step: this host's routes are told, and soon strays may be removed.
-    pub(super) async fn became_ready(&self) {
+    pub(super) async fn became_ready(self: &Arc<Self>) {
         self.publish_host_routes().await;
-        let (overlay, core) = (self.overlay.clone(), self.core.clone());
+        let (controller, core) = (self.clone(), self.core.clone());
         let Ok(ready) = core.call(|core, _| core.identity().map(|identity| identity.node)).await
         else {
             return;
@@ -292,7 +231,8 @@ impl Controller {
             let now = core.call(|core, _| core.identity().map(|identity| identity.node)).await;
             // A node that left meanwhile, or is another one, has not heard of its peers yet.
             if now.is_ok_and(|now| now.is_some() && now == ready) {
-                overlay.set_synced(true).await;
+                controller.overlay.set_synced(true).await;
+                controller.tables_settled().await;
             }
         });
     }
@@ -359,14 +299,6 @@ async fn is_lost(endpoint: &Endpoint, sandbox: &Sandbox, standing: &BTreeSet<Str
     links.await.is_ok_and(|links| {
         !links.iter().any(|link| link.name == sandbox.ifname || link.mac == endpoint.mac)
     })
-}
-
-/// Tells whether an entry of the names' table is that of an endpoint of this node.
-fn named(endpoints: &BTreeSet<EndpointId>, value: &[u8]) -> bool {
-    std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .is_some_and(|id| endpoints.contains(&id))
 }
 
 #[cfg(test)]

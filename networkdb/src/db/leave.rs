@@ -86,11 +86,18 @@ impl NetworkDb {
     }
 
     /// A member says that it leaves: only it can, because the message is authenticated as its.
-    /// Whoever holds a claim of it asks what became of that, and notes the leave when it says it
-    /// again: the claim may be in force, and nobody else may know it.
+    /// Whoever holds a claim of it asks what became of that, whoever was never in step with it asks
+    /// for its facts, and notes the leave when it says it again: nobody else may know them.
     pub(super) fn on_leaving(&mut self, from: NodeId, now: Instant) {
-        if !self.membership.roster().is_gone(from) && self.claims.inquire_of(from, now) {
-            return self.settle(now);
+        if !self.membership.roster().is_gone(from) {
+            let asks = self.claims.inquire_of(from, now);
+            let lacks = !self.sync.facts_synced(from);
+            if lacks {
+                self.sync.check(from);
+            }
+            if asks || lacks {
+                return self.settle(now);
+            }
         }
         let _ = self.sync.put_fact(FactKind::LEFT, from.as_bytes(), &LEFT, now);
         self.post(from, &Message::Join(JoinMessage::LeaveNoted), Carrier::Datagram, now);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use weft_agent::node::Node;
 use weft_api::{EndpointId, NetworkId, NodeId, Space, Stamp, Vni, Write};
 use weft_ipam::Ticket;
-use weft_networkdb::ClaimId;
+use weft_networkdb::{ClaimId, Member, MemberState};
 use weft_overlay::fake_kernel::FakeKernel;
 use weft_overlay::{Knowledge, Planner};
 
@@ -72,6 +72,8 @@ pub(super) struct Process {
     pub(super) buried: BTreeSet<(NetworkId, String)>,
     /// Networks that this life has heard to be deleted.
     pub(super) deleted: BTreeSet<NetworkId>,
+    /// Members that this life knows to be gone for good.
+    pub(super) gone: BTreeSet<NodeId>,
 }
 
 /// An endpoint in the inventory, joined for as long as it is there.
@@ -153,7 +155,10 @@ impl Host {
 
 impl Process {
     pub(super) fn new(node: Node, planner: Planner) -> Self {
+        let is_gone =
+            |member: &&Member| matches!(member.state, MemberState::Left | MemberState::Forgotten);
         Self {
+            gone: node.db().members().filter(is_gone).map(|member| member.id).collect(),
             node,
             planner,
             knowledge: Knowledge::Partial,

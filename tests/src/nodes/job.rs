@@ -321,6 +321,9 @@ impl Nodes {
     fn release_orphans(&mut self, host: usize) {
         let now = self.local(host);
         let process = self.process_mut(host);
+        for block in process.node.ipam().pending_blocks() {
+            process.node.with_ipam(now, |ipam| ipam.return_block(block, Fate::Unused, now));
+        }
         for (space, address, purpose) in process.node.ipam().endpoint_allocations() {
             if let Purpose::Endpoint(endpoint) = &purpose
                 && !process.endpoints.contains_key(endpoint)
@@ -328,6 +331,13 @@ impl Nodes {
                 process.node.with_ipam(now, |ipam| ipam.release(space, address, &purpose, now));
             }
         }
+    }
+
+    /// Tables are in step: own entries and attachments that no endpoint needs go. Before, they
+    /// might be written over what a rolled-back disk lacks.
+    pub(super) fn release_strays(&mut self, host: usize) {
+        let now = self.local(host);
+        let process = self.process_mut(host);
         let own = process.node.id();
         for network in process.node.db().own_attachments() {
             let entries = process.node.db().walk_counting(network, PEER_TABLE);
@@ -342,9 +352,6 @@ impl Nodes {
             if !process.uses(network) && !process.node.db().has_own_entries(network) {
                 drop(process.node.with_db(now, |db| db.detach(network, now)));
             }
-        }
-        for block in process.node.ipam().pending_blocks() {
-            process.node.with_ipam(now, |ipam| ipam.return_block(block, Fate::Unused, now));
         }
     }
 

@@ -124,9 +124,11 @@ impl Nodes {
                 }
             }
             Event::TablesSettled { host, life } => {
-                let host = &mut self.hosts[host];
-                if let Some(process) = host.process.as_mut().filter(|_| host.life == life) {
+                let there = &mut self.hosts[host];
+                if let Some(process) = there.process.as_mut().filter(|_| there.life == life) {
                     process.knowledge = Knowledge::Complete;
+                    self.release_strays(host);
+                    self.drain(host);
                 }
             }
             Event::Flap { host, left } => self.flap_again(host, left),
@@ -314,11 +316,10 @@ impl Nodes {
                 self.ledger.tally.joined += 1;
                 self.note_on(host, "is let in");
             }
-            Output::Watch { .. }
-            | Output::Keys(_)
-            | Output::Member(
-                MemberEvent::Left(_) | MemberEvent::Forgotten(_) | MemberEvent::Renamed(_),
-            ) => {}
+            Output::Member(MemberEvent::Left(node) | MemberEvent::Forgotten(node)) => {
+                self.process_mut(host).gone.insert(node);
+            }
+            Output::Watch { .. } | Output::Keys(_) | Output::Member(MemberEvent::Renamed(_)) => {}
         }
     }
 
@@ -356,12 +357,7 @@ impl Nodes {
     }
 
     fn stays_gone(&mut self, host: usize, node: weft_api::NodeId) {
-        let key = |kind: FactKind| [&[kind.0], node.as_bytes().as_slice()].concat();
-        let gone = [key(FactKind::LEFT), key(FactKind::FORGOTTEN)];
-        let is_gone = self.hosts[host]
-            .disk
-            .of(weft_api::Space::Facts)
-            .any(|(key, _)| gone.iter().any(|gone| gone == key));
+        let is_gone = self.process(host).gone.contains(&node);
         self.hold(ensure(!is_gone, Invariant::NothingResurrects, || {
             format!("host {host} holds {} alive, which is gone for good", node.short())
         }));
