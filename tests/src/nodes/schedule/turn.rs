@@ -18,7 +18,7 @@ const NAMES: [&str; 5] = ["red", "green", "blue", "grey", "pink"];
 /// Pools that creates may ask for: some overlap.
 const POOLS: [&str; 3] = ["10.9.0.0/24", "10.9.0.128/25", "10.8.0.0/28"];
 /// What a rolled-back or cloned node is given to hear of it.
-const HEARS: Duration = Duration::from_secs(15);
+const HEARS: Duration = Duration::from_secs(60);
 /// Disks that are remembered to be rolled back to.
 const SNAPSHOTS: usize = 4;
 
