@@ -279,6 +279,13 @@ impl Core {
 
     /// Drains the node, commits, then carries out what rests on the commit.
     fn drain(&mut self) -> Result<(), StoreError> {
+        // What is carried out may want more: that nothing is left to hand over, and the leave.
+        while self.drain_once()? {}
+        Ok(())
+    }
+
+    /// Returns whether there was anything to carry out.
+    fn drain_once(&mut self) -> Result<bool, StoreError> {
         let mut effects = Vec::new();
         while let Some(output) = self.node.as_mut().and_then(Node::poll_output) {
             match output {
@@ -308,6 +315,7 @@ impl Core {
         self.mark_joined(&effects);
         self.keep_keys(&effects);
         self.commit()?;
+        let any = !effects.is_empty();
         // What ends a membership comes last: all else of this drain is still the old node's, and
         // a stream of its opened afterwards would pass for one of the next node's.
         let (ends, rest): (Vec<_>, Vec<_>) = effects.into_iter().partition(ends_membership);
@@ -320,7 +328,7 @@ impl Core {
             answer();
         }
         self.tell_news();
-        Ok(())
+        Ok(any)
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {

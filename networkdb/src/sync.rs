@@ -123,7 +123,10 @@ impl Sync {
                 if self.peers.is_gone(node) || !self.has_room_for(node) {
                     return;
                 }
-                self.peers.add(node).standing = Standing::Absent;
+                let peer = self.peers.add(node);
+                peer.standing = Standing::Absent;
+                // What it learns meanwhile is not here.
+                peer.facts_synced = false;
                 self.peers.hide_later(node, now + self.timing.hide_after);
                 self.exchanges.retain(|_, (with, _)| *with != node);
                 if self.fact_exchange.is_some_and(|(with, _)| with == node) {

@@ -83,8 +83,11 @@ impl Controller {
         let gossip = self.settings.advertise.port();
         let tunnels = self.settings.vxlan_port;
         let joined = self.inventory().endpoints().any(|endpoint| endpoint.sandbox.is_some());
+        // Devices of an earlier start that are yet to be removed.
+        let pinned = std::fs::read_dir(self.settings.run_dir.join("netns"));
+        let ours = joined || pinned.is_ok_and(|mut pinned| pinned.next().is_some());
         let holder =
-            if joined { PortHolder::Us } else { tried(self.settings.advertise.ip(), tunnels) };
+            if ours { PortHolder::Us } else { tried(self.settings.advertise.ip(), tunnels) };
         [doctor::port("gossip", gossip, &PortHolder::Us), doctor::port("vxlan", tunnels, &holder)]
     }
 

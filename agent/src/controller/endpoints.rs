@@ -279,10 +279,19 @@ impl Controller {
         let network = definition.id;
         let key = name.to_owned();
         let value = id.to_string().into_bytes();
+        // A crash left it, and it is yet to be deleted.
+        let is_orphan = self.orphans().has_name(network, name);
         let taken = self
             .node(move |node, now| {
-                let created =
-                    node.with_db(now, |db| db.create_entry(network, NAMES_TABLE, &key, value, now));
+                let own = node.id();
+                let standing = node.db().entry(network, NAMES_TABLE, &key);
+                let created = node.with_db(now, |db| {
+                    if is_orphan && standing.is_some_and(|entry| entry.owner == own) {
+                        db.update_entry(network, NAMES_TABLE, &key, value, now)
+                    } else {
+                        db.create_entry(network, NAMES_TABLE, &key, value, now)
+                    }
+                });
                 let owner = node.db().entry(network, NAMES_TABLE, &key).map(|entry| entry.owner);
                 match created {
                     Err(weft_networkdb::TableError::Exists { .. }) => Ok(owner),

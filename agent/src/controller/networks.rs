@@ -328,6 +328,7 @@ impl Controller {
             ))
             .with_hint("`weft endpoint ls` shows them; `weft detach` ends one"));
         }
+        self.release_orphans_in(definition.id).await;
         self.stop_using(&definition).await;
         let _pools = self.pools_turn(definition.id).await;
         self.foreign_pools_end(&definition).await?;

@@ -4,7 +4,7 @@
 //! on a disk that was rolled back they are not the latest that this node wrote, and what it wrote
 //! now would pass for that. By then it has heard what it lacks, and is a member no more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_api::{EndpointId, NetworkId};
 use weft_ipam::Purpose;
@@ -17,9 +17,17 @@ use crate::control::Answer;
 /// Own entries and attachments that an earlier start left.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
-    found: Vec<(NetworkId, Vec<Entry>)>,
+    found: BTreeMap<NetworkId, Vec<Entry>>,
     /// Tables are in step: what is found now goes at once.
     settled: bool,
+}
+
+impl Orphans {
+    /// Whether a name is that of an endpoint which is no more.
+    pub(super) fn has_name(&self, network: NetworkId, name: &str) -> bool {
+        let is_it = |entry: &Entry| &*entry.table == NAMES_TABLE && &*entry.key == name;
+        self.found.get(&network).is_some_and(|entries| entries.iter().any(is_it))
+    }
 }
 
 impl Controller {
@@ -66,7 +74,9 @@ impl Controller {
                         .chain(names.into_iter().filter(|entry| !named(&endpoints, &entry.value)))
                         .filter(|entry| entry.owner == own)
                         .collect();
-                    if !stray.is_empty() || !used.contains(&network) {
+                    // Entries written by hand keep an attachment.
+                    let is_idle = !used.contains(&network) && !node.db().has_own_entries(network);
+                    if !stray.is_empty() || is_idle {
                         found.push((network, stray));
                     }
                 }
@@ -76,7 +86,9 @@ impl Controller {
         orphans += found.iter().map(|(_, entries)| entries.len().max(1)).sum::<usize>();
         let settled = {
             let mut orphans = self.orphans();
-            orphans.found = found;
+            for (network, entries) in found {
+                orphans.found.entry(network).or_default().extend(entries);
+            }
             orphans.settled
         };
         if settled {
@@ -85,33 +97,75 @@ impl Controller {
         Ok(orphans)
     }
 
+    /// Takes note of what an endpoint wrote whose sandbox vanished.
+    pub(super) async fn orphan_entries(
+        &self,
+        network: NetworkId,
+        entries: Vec<(String, String)>,
+    ) -> Answer<()> {
+        let found = self.node(move |node, _| {
+            let own = node.id();
+            // Absent when the crash came before it was written.
+            let found = entries.iter().filter_map(|(table, key)| {
+                node.db().entry(network, table, key).filter(|entry| entry.owner == own)
+            });
+            found.collect::<Vec<Entry>>()
+        });
+        let found = found.await?;
+        self.orphans().found.entry(network).or_default().extend(found);
+        Ok(())
+    }
+
     /// Tables are in step.
     pub(super) async fn tables_settled(&self) {
         self.orphans().settled = true;
         self.release_orphans().await;
     }
 
-    /// Deletes entries that nobody has written anew since, and ends attachments that nothing uses.
+    /// The membership ended, and all entries with it.
+    pub(super) fn forget_orphans(&self) {
+        *self.orphans() = Orphans::default();
+    }
+
     async fn release_orphans(&self) {
-        let found = std::mem::take(&mut self.orphans().found);
-        for (network, entries) in found {
-            let _turn = self.lock_network(network).await;
-            let joined = self.joined();
-            let deleted = self
-                .node(move |node, now| {
-                    for entry in entries.iter().filter(|entry| !joined.contains(&*entry.key)) {
-                        let Entry { table, key, .. } = entry;
-                        let mut counting = node.db().walk_counting(network, table).into_iter();
-                        let is_same = |now: &Entry| now.key == *key && now.seq == entry.seq;
-                        if counting.any(|now| now.owner == entry.owner && is_same(&now)) {
-                            drop(node.with_db(now, |db| db.delete_entry(network, table, key, now)));
-                        }
-                    }
-                })
-                .await;
-            if deleted.is_ok() {
-                self.stop_using_with(network, None).await;
+        let networks: Vec<NetworkId> = self.orphans().found.keys().copied().collect();
+        for network in networks {
+            let found = self.orphans().found.get(&network).cloned().unwrap_or_default();
+            let peers = found.into_iter().filter(|entry| &*entry.table == weft_overlay::PEER_TABLE);
+            for peer in peers {
+                // A join may be under way that finds its entry there.
+                let _turn = self.locks.lock(format!("endpoint/{}", peer.key)).await;
+                self.delete_strays(network, vec![peer]).await;
             }
+            let _turn = self.lock_network(network).await;
+            self.release_orphans_in(network).await;
+        }
+    }
+
+    /// Deletes what was left in a network, and ends the attachment where nothing uses it. The
+    /// caller holds the network's lock.
+    pub(super) async fn release_orphans_in(&self, network: NetworkId) {
+        let found = self.orphans().found.remove(&network);
+        if let Some(entries) = found {
+            self.delete_strays(network, entries).await;
+            self.stop_using_with(network, None).await;
+        }
+    }
+
+    /// Deletes entries that nobody has written anew since, and that no endpoint needs.
+    async fn delete_strays(&self, network: NetworkId, entries: Vec<Entry>) {
+        let joined = self.joined();
+        let deleted = self.node(move |node, now| {
+            for entry in entries.iter().filter(|entry| !joined.contains(&*entry.key)) {
+                let Entry { table, key, .. } = entry;
+                let standing = node.db().entry(network, table, key);
+                if standing.is_some_and(|now| (now.owner, now.seq) == (entry.owner, entry.seq)) {
+                    drop(node.with_db(now, |db| db.delete_entry(network, table, key, now)));
+                }
+            }
+        });
+        if let Err(error) = deleted.await {
+            tracing::debug!(%network, %error, "strays were not deleted");
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_api::control::ControlError;
-use weft_api::{Definition, EndpointId, NetworkId};
+use weft_api::{Definition, EndpointId};
 use weft_overlay::netlink::connection::Connection;
 use weft_overlay::netlink::{Namespace, link, namespace};
 
@@ -136,7 +136,7 @@ impl Controller {
                 let id = endpoint.id;
                 tracing::info!(endpoint = %id, %error, "sandbox vanished while the agent was down");
                 endpoint.stale = true;
-                self.drop_entries(network, entries).await?;
+                self.orphan_entries(network, entries).await?;
                 true
             }
         };
@@ -208,16 +208,6 @@ impl Controller {
         }
     }
 
-    async fn drop_entries(&self, network: NetworkId, entries: Vec<(String, String)>) -> Answer<()> {
-        self.node(move |node, now| {
-            for (table, key) in entries {
-                // Absent when the crash came before it was written.
-                drop(node.with_db(now, |db| db.delete_entry(network, &table, &key, now)));
-            }
-        })
-        .await
-    }
-
     /// Facts are in step: this host's routes are told, and soon strays may be removed.
     pub(super) async fn became_ready(self: &Arc<Self>) {
         self.publish_host_routes().await;
@@ -228,12 +218,23 @@ impl Controller {
         };
         tokio::spawn(async move {
             tokio::time::sleep(TABLES_SETTLE).await;
-            let now = core.call(|core, _| core.identity().map(|identity| identity.node)).await;
             // A node that left meanwhile, or is another one, has not heard of its peers yet.
-            if now.is_ok_and(|now| now.is_some() && now == ready) {
-                controller.overlay.set_synced(true).await;
-                controller.tables_settled().await;
+            let is_still = || async {
+                let now = core.call(|core, _| core.identity().map(|identity| identity.node)).await;
+                now.is_ok_and(|now| now.is_some() && now == ready)
+            };
+            if !is_still().await {
+                return;
             }
+            controller.overlay.set_synced(true).await;
+            // Nobody can have told this node what its disk lacks while nobody answers.
+            while controller.node(|node, _| node.is_cut_off()).await.unwrap_or(true) {
+                tokio::time::sleep(TABLES_SETTLE).await;
+                if !is_still().await {
+                    return;
+                }
+            }
+            controller.tables_settled().await;
         });
     }
 
@@ -241,6 +242,7 @@ impl Controller {
     pub(super) async fn membership_ended(&self) {
         self.overlay.set_synced(false).await;
         self.registrations.clear();
+        self.forget_orphans();
         let endpoints = self.inventory().clear();
         self.foreign.wake();
         let Some(driver) = self.registry.registered_network(NETWORK_TYPE) else { return };
@@ -308,7 +310,7 @@ mod tests {
     fn endpoint() -> Endpoint {
         Endpoint {
             id: EndpointId::from_bytes([2; 16]),
-            network: NetworkId::from_bytes([1; 16]),
+            network: weft_api::NetworkId::from_bytes([1; 16]),
             network_name: "blue".to_owned(),
             name: "web".to_owned(),
             address: None,

@@ -73,7 +73,7 @@ impl Ipam {
         if last {
             let mut room = TOLD_BYTES_MAX;
             let owned = self.pools.values().filter_map(|pool| owned_by(pool, from));
-            let yours = owned.take_while(|(_, marks)| {
+            let yours = owned.filter(|(_, marks)| {
                 let fits = marks.len() <= room;
                 room = room.saturating_sub(marks.len());
                 fits

@@ -89,7 +89,8 @@ impl NetworkDb {
     /// Whoever holds a claim of it asks what became of that, whoever was never in step with it asks
     /// for its facts, and notes the leave when it says it again: nobody else may know them.
     pub(super) fn on_leaving(&mut self, from: NodeId, now: Instant) {
-        if !self.membership.roster().is_gone(from) {
+        // Of one that is to be forgotten nothing is taken any more.
+        if !self.membership.roster().is_gone(from) && !self.claims.is_named(from) {
             let asks = self.claims.inquire_of(from, now);
             let lacks = !self.sync.facts_synced(from);
             if lacks {
@@ -99,7 +100,8 @@ impl NetworkDb {
                 return self.settle(now);
             }
         }
-        let _ = self.sync.put_fact(FactKind::LEFT, from.as_bytes(), &LEFT, now);
+        // Told by the leaver alone, at its end: others may still have to ask it.
+        let _ = self.sync.keep_fact(FactKind::LEFT, from.as_bytes(), &LEFT);
         self.post(from, &Message::Join(JoinMessage::LeaveNoted), Carrier::Datagram, now);
     }
 

@@ -13,9 +13,9 @@ use super::output::Carrier;
 use super::{ATTACHMENTS, Sync};
 
 /// The pause between two announcements grows to so many times the first one.
-const PAUSE_MAX: u32 = 4;
+const PAUSE_MAX: u32 = 2;
 /// Announcements in a row that bring no confirmation, at most.
-const TRIES_MAX: u32 = 16;
+const TRIES_MAX: u32 = 32;
 
 /// Announcements of this node's log in one network.
 #[derive(Debug)]

@@ -172,7 +172,9 @@ impl Sync {
     }
 
     fn send_facts(&mut self, to: NodeId, keys: &[u64], pull: Vec<u64>) {
-        let facts = self.facts.pick(keys);
+        let mut facts = self.facts.pick(keys);
+        // Nothing is taken any more from one that is gone, so what it knows comes first.
+        facts.sort_by_key(|fact| member_gone(fact.kind, &fact.subject).is_some());
         let bytes: usize = facts.iter().map(WireFact::wire_len).sum();
         let carrier = self.carrier(bytes + pull.len() * 9);
         let mut batches = cut(facts, self.limits.stream_bytes, carrier, WireFact::wire_len);
