@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_api::{NetworkId, NodeId};
-use weft_networkdb::{JoinRefusal, MemberEvent, MemberState, Output, RolledBackBy};
+use weft_networkdb::{JoinRefusal, MemberEvent, MemberState, Outcome, Output, Reach, RolledBackBy};
 use weft_tests::cluster::Cluster;
 
 const NET: NetworkId = NetworkId::from_bytes([1; 16]);
@@ -283,6 +283,64 @@ fn a_node_that_starts_after_its_leave_says_so() {
     cluster.start(2);
     cluster.run(seconds(1));
     assert_eq!(left(&cluster), 2);
+}
+
+#[test]
+fn two_halves_that_forget_each_other_stay_apart_until_one_joins_the_other() {
+    let mut cluster = Cluster::formed(18, 4);
+    cluster.network.split(&[0, 1], &[2, 3]);
+    cluster.until(seconds(60), "each half holds the other dead", |c| {
+        (0..4).all(|host| state(c, host, (host + 2) % 4) == MemberState::Failed)
+            && (0..4).all(|host| state(c, host, 3 - host) == MemberState::Failed)
+    });
+    for (heir, victims) in [(0, [2, 3]), (2, [0, 1])] {
+        let victims = victims.map(|victim| cluster.node(victim)).to_vec();
+        let claim = cluster.act(heir, |db, now| db.forget(victims, Reach::Present, now));
+        let is_forgotten = |output: &Output| match output {
+            Output::Claim { id, outcome, .. } => {
+                *id == claim && matches!(outcome, Outcome::Forgotten(_))
+            }
+            _ => false,
+        };
+        cluster.until(seconds(10), "the other half is forgotten", |c| {
+            c.outputs(heir).iter().any(|(_, output)| is_forgotten(output))
+        });
+    }
+    cluster.network.heal();
+    cluster.run(seconds(120));
+    for host in 0..4 {
+        assert_eq!(cluster.alive(host).len(), 2, "host {host}");
+        assert_eq!(state(&cluster, host, (host + 2) % 4), MemberState::Forgotten);
+    }
+    // What `weft leave --force` and `weft join` do: a new node, without a disk.
+    for host in [2, 3] {
+        let spare = cluster.add();
+        let id = cluster.node(spare);
+        cluster.crash(spare);
+        cluster.crash(host);
+        cluster.host_mut(host).disk = Default::default();
+        cluster.host_mut(host).impersonate(id);
+        cluster.start(host);
+        cluster.join(host, &[0]);
+    }
+    cluster.until(seconds(20), "one cluster", |c| {
+        (0..4).all(|host| c.alive(host).len() == 4 && c.db(host).is_ready())
+    });
+}
+
+#[test]
+fn a_dead_member_that_only_another_dead_one_suspected_is_declared_failed() {
+    for seed in 0..12 {
+        let mut cluster = Cluster::formed(seed, 3);
+        cluster.crash(2);
+        cluster.until(seconds(30), "it is suspected", |c| {
+            (0..2).all(|host| state(c, host, 2) == MemberState::Suspect)
+        });
+        cluster.crash(0);
+        cluster.until(seconds(120), "both are failed", |c| {
+            [0, 2].iter().all(|lost| state(c, 1, *lost) == MemberState::Failed)
+        });
+    }
 }
 
 #[test]
