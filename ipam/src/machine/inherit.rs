@@ -56,9 +56,13 @@ impl Ipam {
         self.top_up(now);
     }
 
-    /// Tells whether this node has heard who owns the cluster's VNIs and default pools. One that
-    /// has not forgets nobody: whoever is away may be the only one that knows.
+    /// Tells whether this node has heard who owns the cluster's VNIs and default pools, and may own
+    /// anything itself. One that has not forgets nobody: whoever is away may be the only one that
+    /// knows. Of one whose disk was rolled back nobody takes what it says of ranges.
     pub fn knows_owners(&self) -> bool {
+        if matches!(self.phase, Phase::Left | Phase::Stopped) {
+            return false;
+        }
         let known = |pool: &Pool| !pool.marks.is_empty();
         let shared = |space: &Space| matches!(space, Space::Blocks(_));
         self.pools.get(&Space::Vni).is_some_and(known)

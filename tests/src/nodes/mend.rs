@@ -45,15 +45,23 @@ impl Nodes {
         }
     }
 
-    /// Nodes that somebody holds for failed and no host is, and who does so of most.
+    /// Nodes that somebody holds for failed and no host is, and who does so: one that may have them
+    /// forgotten, if there is any.
     pub(super) fn lost(&self) -> BTreeMap<NodeId, usize> {
         let here: BTreeSet<NodeId> = self.hosts.iter().filter_map(|host| host.id()).collect();
-        let members = self.members().flat_map(|host| {
+        let mut hosts: Vec<usize> = self.members().collect();
+        hosts.sort_by_key(|host| self.may_forget(*host));
+        let members = hosts.into_iter().flat_map(|host| {
             let members = self.node(host).db().members();
             let failed = members.filter(|member| member.state == MemberState::Failed);
             failed.map(move |member| (member.id, host))
         });
         members.filter(|(node, _)| !here.contains(node)).collect()
+    }
+
+    fn may_forget(&self, host: usize) -> bool {
+        let node = self.node(host);
+        node.db().is_ready() && node.ipam().knows_owners()
     }
 
     /// Somebody suspects a node that no host is.
@@ -76,11 +84,8 @@ impl Nodes {
                 self.run(Duration::from_secs(10));
             }
             let lost = self.lost();
-            let ready = |host: &&usize| {
-                let node = self.node(**host);
-                node.db().is_ready() && node.ipam().knows_owners()
-            };
-            let Some(heir) = lost.values().find(ready).copied() else {
+            let may_forget = |host: &&usize| self.may_forget(**host);
+            let Some(heir) = lost.values().find(may_forget).copied() else {
                 if lost.is_empty() {
                     return;
                 }

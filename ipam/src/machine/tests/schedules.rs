@@ -363,6 +363,10 @@ fn an_allocation_without_endpoint_survives_its_owners_leave() {
 #[test]
 fn a_rolled_back_disk_stops_its_node() {
     let (mut cluster, space) = poor_second("10.0.0.0/24");
+    cluster.act(0, |ipam, now| ipam.found_cluster(&super::cluster::pools(), now));
+    cluster.run(SECOND);
+    let may_inherit = |cluster: &Cluster| cluster.nodes[0].ipam.as_ref().unwrap().knows_owners();
+    assert!(may_inherit(&cluster));
     let old = cluster.nodes[0].disk.clone();
     cluster.exact(1, space, "10.0.0.200", 1).unwrap();
     cluster.run(SECOND);
@@ -371,6 +375,7 @@ fn a_rolled_back_disk_stops_its_node() {
     cluster.start(0);
     assert_eq!(cluster.alarms.len(), 1, "{:?}", cluster.alarms);
     assert_eq!(cluster.any(0, space, 2), Err(Error::RolledBack));
+    assert!(!may_inherit(&cluster));
     assert_eq!(cluster.exact(1, space, "10.0.0.200", 1).map(|_| ()), Ok(()));
 }
 
