@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weft_agent::node::Output;
 use weft_api::{NetworkId, Write};
-use weft_networkdb::{FactKind, MemberEvent, RolledBackBy};
+use weft_networkdb::{FactKind, Member, MemberEvent, MemberState, RolledBackBy};
 use weft_overlay::Knowledge;
 
 use super::crash::{Doom, RECONCILE, REST};
@@ -286,7 +286,10 @@ impl Nodes {
             }
             Output::HandedOver(unacknowledged) => {
                 self.note_on(host, format!("handed over, {} owe", unacknowledged.len()));
-                self.ledger.allowance.ranges_left |= !unacknowledged.is_empty();
+                // One that is away may have given it something and told nobody yet.
+                let is_away = |member: &Member| member.state == MemberState::Failed;
+                let any_away = self.node(host).db().members().any(is_away);
+                self.ledger.allowance.ranges_left |= !unacknowledged.is_empty() || any_away;
                 let now = self.local(host);
                 self.process_mut(host).node.with_db(now, |db| db.leave(now));
             }
