@@ -296,11 +296,9 @@ fn two_halves_that_forget_each_other_stay_apart_until_one_joins_the_other() {
     for (heir, victims) in [(0, [2, 3]), (2, [0, 1])] {
         let victims = victims.map(|victim| cluster.node(victim)).to_vec();
         let claim = cluster.act(heir, |db, now| db.forget(victims, Reach::Present, now));
-        let is_forgotten = |output: &Output| match output {
-            Output::Claim { id, outcome, .. } => {
-                *id == claim && matches!(outcome, Outcome::Forgotten(_))
-            }
-            _ => false,
+        let is_forgotten = |output: &Output| {
+            let Output::Claim { id, outcome, .. } = output else { return false };
+            *id == claim && matches!(outcome, Outcome::Forgotten(_))
         };
         cluster.until(seconds(10), "the other half is forgotten", |c| {
             c.outputs(heir).iter().any(|(_, output)| is_forgotten(output))
