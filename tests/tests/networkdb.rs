@@ -327,7 +327,7 @@ fn two_halves_that_forget_each_other_stay_apart_until_one_joins_the_other() {
 }
 
 #[test]
-fn a_dead_member_that_only_another_dead_one_suspected_is_declared_failed() {
+fn a_dead_member_is_declared_failed_although_another_that_suspected_it_died_too() {
     for seed in 0..12 {
         let mut cluster = Cluster::formed(seed, 3);
         cluster.crash(2);
