@@ -27,6 +27,7 @@ use crate::db::leave::Leave;
 use crate::facts::{FactKind, Join};
 use crate::keys::{Keyring, RING_SUBJECT, RingJoin, UseJoin};
 use crate::membership::Membership;
+use crate::membership::gone::Gone;
 use crate::membership::greeter::{Greeter, Target};
 use crate::membership::identity::{Identity, NAME_MAX};
 use crate::membership::roster::Roster;
@@ -205,8 +206,11 @@ impl NetworkDb {
         }
         let members: Vec<Member> = self.membership.roster().iter().cloned().collect();
         for member in members.iter().filter(|member| member.id != own) {
-            if let Some(gone) = crate::membership::gone::Gone::of(member.state) {
+            if let Some(gone) = Gone::of(member.state) {
                 self.sync.on_member(member.id, parts::gone_change(gone), now);
+                if gone == Gone::Forgotten {
+                    self.greeter.want(Target::Forgotten(member.id), now);
+                }
             } else {
                 self.sync.on_member(member.id, sync::MemberChange::Failed, now);
                 self.greeter.want(Target::Node(member.id), now);

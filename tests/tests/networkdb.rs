@@ -327,6 +327,31 @@ fn two_halves_that_forget_each_other_stay_apart_until_one_joins_the_other() {
 }
 
 #[test]
+fn a_forgotten_node_that_knows_no_member_any_more_is_told() {
+    let mut cluster = Cluster::formed(19, 2);
+    cluster.crash(1);
+    cluster.until(seconds(60), "it has failed", |c| state(c, 0, 1) == MemberState::Failed);
+    let new = cluster.add();
+    cluster.join(new, &[0]);
+    cluster.until(seconds(20), "a new one is in", |c| c.db(new).is_ready());
+    let victim = cluster.node(1);
+    cluster.act(0, |db, now| db.forget(vec![victim], Reach::Everyone, now));
+    cluster.until(seconds(10), "all know", |c| state(c, new, 1) == MemberState::Forgotten);
+    cluster.act(0, |db, now| db.leave(now));
+    cluster.run(seconds(4));
+    cluster.crash(0);
+
+    cluster.start(1);
+    cluster.until(seconds(30), "it is told", |c| {
+        let told = Output::RolledBack { reason: RolledBackBy::Forgotten };
+        c.outputs(1).iter().any(|(_, output)| *output == told)
+    });
+    let by =
+        cluster.db(1).member(cluster.node(new)).expect("it can join through the one that told");
+    assert_eq!(by.addr, cluster.db(new).member(by.id).unwrap().addr);
+}
+
+#[test]
 fn a_dead_member_is_declared_failed_although_another_that_suspected_it_died_too() {
     for seed in 0..12 {
         let mut cluster = Cluster::formed(seed, 3);

@@ -181,7 +181,10 @@ impl NetworkDb {
             JoinMessage::LeaveNoted => self.on_leave_noted(from, now),
             JoinMessage::Silent(members) => self.membership.look_for(members),
             // They belong to the beginning of a stream.
-            JoinMessage::Hello { .. } | JoinMessage::Welcome { .. } | JoinMessage::Refused(_) => {
+            JoinMessage::Hello { .. }
+            | JoinMessage::Welcome { .. }
+            | JoinMessage::Refused(_)
+            | JoinMessage::Forgotten { .. } => {
                 self.counters.undecodable += 1;
             }
         }

@@ -1,12 +1,18 @@
-//! Forgetting members: the claim, and what its acceptors cede to the heir.
+//! Forgetting members: the claim, what its acceptors cede to the heir, and how those forgotten
+//! hear of it.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use weft_api::{NodeId, Vni};
 
 use crate::claims::{self, ClaimBody, ClaimId, Reach};
-use crate::db::NetworkDb;
+use crate::db::{Joining, NetworkDb};
 use crate::facts::FactKind;
+use crate::membership::greeter::Target;
+use crate::membership::identity::Identity;
+use crate::membership::join::JoinMessage;
+use crate::output::{MemberState, Output, RolledBackBy, StreamId};
 use crate::sync::Carrier;
 use crate::sync::message::{Relay, WireFact};
 use crate::wire::Message;
@@ -73,5 +79,40 @@ impl NetworkDb {
             self.sync.take_facts(Relay::New, std::mem::take(facts), now);
         }
         message
+    }
+
+    /// Where one that is forgotten was last. Most hear of it when they say hello to a member; one
+    /// that knows no member any more is told.
+    pub(super) fn address_of_forgotten(&self, node: NodeId) -> Option<SocketAddr> {
+        let member = self.membership.roster().get(node)?;
+        let known = member.state == MemberState::Forgotten && !member.addr.ip().is_unspecified();
+        known.then_some(member.addr)
+    }
+
+    /// One member tells for all: of those alive the next after the one that is forgotten, by id.
+    pub(super) fn tells(&self, target: Target) -> bool {
+        let Target::Forgotten(node) = target else { return true };
+        let own = self.config.node;
+        let distance = |id: NodeId| (id < node, id);
+        self.membership.alive().all(|member| distance(member.id) > distance(own))
+    }
+
+    pub(super) fn tell_forgotten(&mut self, stream: StreamId, node: NodeId) {
+        let by = self.membership.identity().clone();
+        self.put_frame(stream, &Message::Join(JoinMessage::Forgotten { by, node }));
+        let _ = self.streams.remove(stream);
+        self.outputs.push_back(Output::CloseStream { stream });
+        // Whoever lives there knows now.
+        self.greeter.drop_target(Target::Forgotten(node));
+    }
+
+    /// A member says that a node is forgotten. Two halves that forgot each other do not take each
+    /// other's word.
+    pub(super) fn hear_of_own_end(&mut self, by: Identity, node: NodeId) {
+        let is_idle = self.join == Joining::Idle;
+        if is_idle && node == self.config.node && !self.membership.roster().is_gone(by.node) {
+            self.membership.look_for(vec![by]);
+            self.roll_back(RolledBackBy::Forgotten);
+        }
     }
 }

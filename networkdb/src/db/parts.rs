@@ -168,6 +168,7 @@ impl NetworkDb {
                 let (to_claims, event) = match gone {
                     Gone::Left => (claims::MemberChange::Left, MemberEvent::Left(node)),
                     Gone::Forgotten => {
+                        self.greeter.want(Target::Forgotten(node), now);
                         (claims::MemberChange::Forgotten, MemberEvent::Forgotten(node))
                     }
                 };

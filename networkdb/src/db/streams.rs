@@ -55,8 +55,10 @@ impl NetworkDb {
             let to = match target {
                 Target::Seed(addr) => Some(addr),
                 Target::Node(node) => self.greetable(node),
+                Target::Forgotten(node) => self.address_of_forgotten(node),
             };
             match to {
+                Some(_) if !self.tells(target) => self.put_off(target, now),
                 Some(to) => {
                     let stream = self.streams.open(target, now);
                     self.outputs.push_back(Output::OpenStream { stream, to });
@@ -74,6 +76,9 @@ impl NetworkDb {
 
     fn on_connected(&mut self, stream: StreamId, now: Instant) {
         if let Some(Phase::Opening(target)) = self.streams.phase(stream) {
+            if let Target::Forgotten(node) = target {
+                return self.tell_forgotten(stream, node);
+            }
             self.streams.set(stream, Phase::Greeting(target), now);
             let hello = JoinMessage::Hello {
                 cluster: self.config.cluster,
@@ -129,6 +134,10 @@ impl NetworkDb {
                         self.outputs.push_back(Output::CloseStream { stream });
                     }
                 }
+            }
+            (Phase::Awaiting, Message::Join(JoinMessage::Forgotten { by, node })) => {
+                self.drop_stream(stream, "this node is forgotten", now);
+                self.hear_of_own_end(by, node);
             }
             (
                 Phase::Greeting(target),
@@ -251,7 +260,9 @@ impl NetworkDb {
         match target {
             // Another node lives there now; the one we looked for is lost, for the time being.
             Target::Node(wanted) if wanted != node => self.on_unreachable(target, now),
-            Target::Node(_) | Target::Seed(_) => self.greeter.drop_target(target),
+            Target::Node(_) | Target::Seed(_) | Target::Forgotten(_) => {
+                self.greeter.drop_target(target);
+            }
         }
         self.greeter.drop_target(Target::Node(node));
         if was_lost {
@@ -341,21 +352,27 @@ impl NetworkDb {
     }
 
     fn on_unreachable(&mut self, target: Target, now: Instant) {
+        self.put_off(target, now);
+        match target {
+            Target::Node(node) => {
+                let lost = self.streams.take_queue(node).len();
+                self.counters.dropped += lost as u64;
+                if let Some(change) = self.membership.set_unreachable(node) {
+                    self.on_member(change, now);
+                } else if self.membership.alive().any(|member| member.id == node) {
+                    // Only its messages were to go this way; it is tried again with the next one.
+                    self.greeter.drop_target(target);
+                }
+            }
+            Target::Seed(_) if self.join == Joining::Idle => self.greeter.drop_target(target),
+            Target::Seed(_) | Target::Forgotten(_) => {}
+        }
+    }
+
+    fn put_off(&mut self, target: Target, now: Instant) {
         let longest = self.config.timing.greet_longest.as_millis();
         let jitter = self.rng.random_range(0..=u64::try_from(longest).unwrap_or(u64::MAX));
         self.greeter.failed(target, Duration::from_millis(jitter), now);
-        if let Target::Node(node) = target {
-            let lost = self.streams.take_queue(node).len();
-            self.counters.dropped += lost as u64;
-            if let Some(change) = self.membership.set_unreachable(node) {
-                self.on_member(change, now);
-            } else if self.membership.alive().any(|member| member.id == node) {
-                // Only its messages were to go this way; it is tried again with the next one.
-                self.greeter.drop_target(target);
-            }
-        } else if self.join == Joining::Idle {
-            self.greeter.drop_target(target);
-        }
     }
 
     /// A joiner must not depend on the one that let it in: that one may know all the others from

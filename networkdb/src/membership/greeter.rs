@@ -1,4 +1,5 @@
-//! Whom to say hello to, and when: seeds of a join, members known from disk, members lost.
+//! Whom to dial, and when: seeds of a join, members known from disk, members lost, members
+//! forgotten.
 //!
 //! A target is tried until it answers, for ever, with a growing pause that stays bounded: two
 //! halves of a split find back without an operator.
@@ -11,14 +12,18 @@ use weft_api::NodeId;
 
 /// Hellos under way at once.
 const AT_ONCE: usize = 16;
+/// Somebody forgotten is most likely gone for good: the pause grows to so many times the longest.
+const FORGOTTEN_PAUSE: u32 = 5;
 
-/// Whom to greet.
+/// Whom to dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// An address given by an operator; who answers there is not known yet.
     Seed(SocketAddr),
     /// A member, at its last known address.
     Node(NodeId),
+    /// One that is no member any more, and is told so.
+    Forgotten(NodeId),
 }
 
 #[derive(Debug)]
@@ -55,7 +60,10 @@ impl Greeter {
 
     /// The try failed; the next one comes after a pause.
     pub(crate) fn failed(&mut self, target: Target, jitter: Duration, now: Instant) {
-        let longest = self.longest;
+        let longest = match target {
+            Target::Seed(_) | Target::Node(_) => self.longest,
+            Target::Forgotten(_) => self.longest * FORGOTTEN_PAUSE,
+        };
         if let Some(attempt) = self.attempts.get_mut(&target) {
             attempt.failures = attempt.failures.saturating_add(1);
             attempt.at = Some(now + attempt.pause + jitter.min(attempt.pause / 4));
@@ -109,7 +117,7 @@ impl Greeter {
     pub(crate) fn seeds(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
         self.attempts.iter().filter_map(|(target, attempt)| match target {
             Target::Seed(addr) => Some((*addr, attempt.failures)),
-            Target::Node(_) => None,
+            Target::Node(_) | Target::Forgotten(_) => None,
         })
     }
 }

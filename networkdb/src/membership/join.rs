@@ -38,4 +38,12 @@ pub(crate) enum JoinMessage {
     /// Members that the sender knows from its disk alone: they do not answer it, and are in no
     /// member list. Whoever does not know them looks for them, too.
     Silent(Vec<Identity>),
+    /// The first frame of whoever opened a stream to one that is forgotten; the stream is closed
+    /// after it.
+    Forgotten {
+        /// The sender, through which the node may join again.
+        by: Identity,
+        /// Who is forgotten. Another node may live at its address now.
+        node: NodeId,
+    },
 }

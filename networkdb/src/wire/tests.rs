@@ -202,6 +202,8 @@ fn samples() -> Vec<Message> {
     let arc = sync::Message::PushFacts { relay, facts: vec![fact()] };
     all.push(Message::Sync(arc));
     all.push(Message::Join(JoinMessage::Silent(vec![identity("10.0.0.3:7950")])));
+    let by = identity("10.0.0.4:7950");
+    all.push(Message::Join(JoinMessage::Forgotten { by, node: OTHER }));
     all
 }
 

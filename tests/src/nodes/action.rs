@@ -46,6 +46,10 @@ impl Nodes {
         if self.is_split() {
             self.ledger.tally.joins_in_splits += 1;
         }
+        // What a forgotten node that runs on lets in and gives to, the others know nothing of.
+        let forgotten =
+            |host: usize| self.hosts[host].id().map(|id| self.ledger.forgotten.contains(&id));
+        self.ledger.allowance.forced |= seeds.iter().any(|seed| forgotten(*seed) == Some(true));
         let seeds: Vec<_> = seeds.iter().map(|seed| self.hosts[*seed].addr).collect();
         let identity = self.new_identity();
         self.start(host, identity);

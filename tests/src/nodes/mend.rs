@@ -34,7 +34,6 @@ impl Nodes {
             }
             self.run(Duration::from_millis(200));
         }
-        self.set_lost_aside();
         self.bury_lost();
         for host in 0..self.len() {
             for (endpoint, network) in self.endpoints(host) {
@@ -97,25 +96,6 @@ impl Nodes {
             self.note_on(heir, "forgets whom nobody has");
             self.forget_nodes(heir, known, Reach::Present);
             self.run(Duration::from_secs(10));
-        }
-    }
-
-    /// A forgotten host that knows nobody who is still a member cannot be told: its operator does
-    /// what it would do itself.
-    fn set_lost_aside(&mut self) {
-        for host in 0..self.len() {
-            let Some(id) = self.hosts[host].id().filter(|_| self.runs(host)) else { continue };
-            let alive = |member: &Member| member.id != id && member.state == MemberState::Alive;
-            let is_alone = !self.node(host).db().members().any(alive);
-            let forgets = |other: usize| {
-                let member = self.node(other).db().member(id);
-                member.is_some_and(|member| member.state == MemberState::Forgotten)
-            };
-            let is_forgotten = self.members().any(|other| other != host && forgets(other));
-            if is_alone && is_forgotten {
-                self.note_on(host, "is forgotten and knows nobody");
-                self.end_membership(host);
-            }
         }
     }
 }
