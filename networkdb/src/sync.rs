@@ -63,6 +63,10 @@ pub struct Sync {
     /// How far others have said that they hold this node's logs.
     confirmed: BTreeMap<(NetworkId, NodeId), u64>,
     waves: BTreeMap<NetworkId, confirm::Wave>,
+    /// Where this node wrote in this round.
+    written: BTreeMap<NetworkId, Instant>,
+    /// Who takes part there, as was heard since.
+    late: Vec<(NetworkId, NodeId)>,
     next_round: Instant,
     next_collection: Instant,
     lamport: u64,
@@ -96,6 +100,8 @@ impl Sync {
             pulls: BTreeMap::new(),
             confirmed: BTreeMap::new(),
             waves: BTreeMap::new(),
+            written: BTreeMap::new(),
+            late: Vec::new(),
             next_round: now + timing.soon,
             next_collection: now + timing.keep_tombstones / COLLECTIONS,
             lamport: 0,

@@ -231,7 +231,7 @@ fn a_suspicion_ends_although_its_holder_hears_of_its_own_death_meanwhile() {
 #[test]
 fn a_joiner_is_known_to_all_before_it_speaks_to_them() {
     for seed in 0..5 {
-        let mut cluster = Cluster::formed(seed, 40);
+        let mut cluster = Cluster::formed(seed, 24);
         let joiner = cluster.add();
         cluster.join(joiner, &[3]);
         cluster.until(seconds(5), "all alive and ready", |c| {

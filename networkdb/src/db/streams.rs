@@ -17,9 +17,6 @@ use crate::wire::codec;
 use crate::wire::streams::Phase;
 use crate::wire::{Message, VERSION};
 
-/// So many members may say hello to a new node of their own.
-const HELLOS_MAX: usize = 32;
-
 impl NetworkDb {
     /// Takes what happened to a stream.
     pub fn handle_stream(&mut self, input: StreamInput, now: Instant) {
@@ -233,15 +230,11 @@ impl NetworkDb {
     }
 
     /// Tells all of a new node before it speaks to them: each that does not know it would say
-    /// hello to it, and get its whole member list. A few members may: their hellos bring them in
-    /// step with it sooner than anything else.
+    /// hello to it, and get its whole member list.
     fn introduce(&mut self, node: NodeId, now: Instant) {
         let Some(record) = self.membership.record(node) else { return };
         let alive = self.membership.alive().map(|member| member.id);
         let others: Vec<NodeId> = alive.filter(|other| *other != node).collect();
-        if others.len() <= HELLOS_MAX {
-            return;
-        }
         let message = Message::Join(JoinMessage::Members(vec![record]));
         self.post_all(&others, &message, Carrier::Datagram, now);
     }

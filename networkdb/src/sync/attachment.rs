@@ -109,7 +109,10 @@ impl Sync {
             let Ok(subject) = at.key.parse::<NetworkId>() else { continue };
             let held = self.shelves[&ATTACHMENTS].log(*by).and_then(|log| log.held(at));
             if held.is_some_and(|held| held.value.is_some()) {
-                self.attached.entry(subject).or_default().insert(*by);
+                let is_new = self.attached.entry(subject).or_default().insert(*by);
+                if is_new && *by != self.node && self.written.contains_key(&subject) {
+                    self.late.push((subject, *by));
+                }
             } else if let Some(nodes) = self.attached.get_mut(&subject) {
                 nodes.remove(by);
                 if nodes.is_empty() {

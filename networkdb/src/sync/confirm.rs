@@ -82,6 +82,25 @@ impl Sync {
         );
     }
 
+    /// Some take part in networks, as is known only now. Where this node wrote a moment ago, as
+    /// one does that has just joined, they were not among those it pushed to.
+    pub(crate) fn welcome_late(&mut self, now: Instant) {
+        if !self.late.is_empty() {
+            self.queue.due.get_or_insert(now + self.timing.coalesce);
+        }
+    }
+
+    pub(crate) fn announce_to_late(&mut self) {
+        for (network, peer) in std::mem::take(&mut self.late) {
+            let head = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(self.node).head);
+            if self.is_attached(network) && self.confirmed_head(network, peer) < head {
+                let heads = vec![(self.node, head)];
+                let message = Message::Announce { network, heads, wish: Wish::Difference };
+                self.send(vec![peer], message, Carrier::Datagram);
+            }
+        }
+    }
+
     /// How far a peer has said that it holds this node's log.
     pub(crate) fn confirmed_head(&self, network: NetworkId, peer: NodeId) -> u64 {
         self.confirmed.get(&(network, peer)).copied().unwrap_or(0)

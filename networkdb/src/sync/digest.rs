@@ -20,6 +20,7 @@ impl Sync {
         let jitter = self.peers.random(201);
         let jitter = tenth * u32::try_from(jitter).unwrap_or(0) / 100;
         self.next_round = now + self.timing.round - tenth + jitter;
+        self.written.retain(|_, at| now.saturating_duration_since(*at) < self.timing.round);
         let up: Vec<NodeId> = self.peers.up().collect();
         let walk = self.peers.pick(up, usize::MAX);
         let mut covered = BTreeSet::new();

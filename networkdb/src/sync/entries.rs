@@ -131,6 +131,7 @@ impl Sync {
         self.outputs.push_back(Output::Persist(record_write(network, node, &record)));
         self.note_attachments(network, effect.as_slice());
         self.tell(network, effect.as_slice());
+        self.written.insert(network, now);
         self.push_record(network, node, record, now);
         Ok(())
     }

@@ -87,6 +87,7 @@ impl Sync {
         }
         self.flush_facts(queue.own_facts, Source::Own);
         self.flush_facts(queue.relayed_facts, Source::Relayed);
+        self.announce_to_late();
     }
 
     fn flush_records(

@@ -109,6 +109,7 @@ impl Sync {
     fn settle(&mut self, network: NetworkId, owner: NodeId, changed: Vec<EntryKey>, now: Instant) {
         if network == ATTACHMENTS {
             self.persist_attachments(owner, &changed);
+            self.welcome_late(now);
         }
         let head = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(owner).head);
         if self.pulls.get(&(network, owner)).is_some_and(|awaited| head >= awaited.head) {

@@ -7,12 +7,22 @@ use super::tally::{Finding, Tally};
 use super::world::{NET, NODES, Sightings, between, chance, every, local, millis, seconds};
 
 const JOINS: usize = 5;
+/// More than an owner pushes to by itself, and more than may greet a new node.
+const MANY: usize = 48;
 
 pub(super) fn run(seed: u64) -> Tally {
+    let mut tally = Tally::default();
+    tally.add(grow(seed, NODES, ["own", "other"]));
+    tally.add(grow(seed, MANY, ["own of many", "other of many"]));
+    tally
+}
+
+/// The last few nodes of a cluster join one after the other.
+fn grow(seed: u64, nodes: usize, names: [&'static str; 2]) -> Tally {
     let mut rng = chance(seed);
     let mut tally = Tally::default();
-    let mut cluster = local(seed, NODES - JOINS);
-    for joined in NODES - JOINS..NODES {
+    let mut cluster = local(seed, nodes - JOINS);
+    for joined in nodes - JOINS..nodes {
         let host = cluster.add();
         let through = rng.random_range(0..joined);
         cluster.join(host, &[through]);
@@ -25,7 +35,7 @@ pub(super) fn run(seed: u64) -> Tally {
         own.write(&mut cluster, host, &format!("own-{host}"));
         others.write(&mut cluster, other, &format!("other-{host}"));
         cluster.run(seconds(5) + between(&mut rng, millis(0), seconds(1)));
-        for (sightings, of) in [(&mut own, "own"), (&mut others, "other")] {
+        for (sightings, of) in [&mut own, &mut others].into_iter().zip(names) {
             // Both look at the same outputs.
             sightings.peek(&cluster, 0..host + 1);
             sightings.note(&mut tally, of, host + 1);
@@ -49,5 +59,7 @@ pub(super) fn judge(tally: &Tally) -> Vec<Finding> {
     vec![
         finding("write by a node that has just joined, last node", "own"),
         finding("write by another at that moment, last node", "other"),
+        finding("the first in a cluster of 48", "own of many"),
+        finding("the second in a cluster of 48", "other of many"),
     ]
 }
