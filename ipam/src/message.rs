@@ -102,3 +102,69 @@ pub(crate) enum Refusal {
     /// Not ready, leaving or stopped.
     NotReady,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::codec;
+
+    fn samples() -> Vec<Message> {
+        let id = TransferId { boot: 3, serial: 4 };
+        let subject = crate::space::Space::Vni.subject();
+        let (delta, state) = (vec![3, 4], vec![5]);
+        let asker = NodeId::from_bytes([6; 16]);
+        let block = |urgency| AskWant::Block { ranges: vec![(7, 8)], need: 9, last: 10, urgency };
+        let refuse = |refusal, delta, passed| {
+            let subject = subject.clone();
+            Message::Refuse { id, subject, refusal, delta, passed }
+        };
+        let hold = |claim| {
+            let subject = subject.clone();
+            Message::Hold { id, subject, at: 12, kind: Kind::Gateway, claim, after: 13 }
+        };
+        vec![
+            Message::Ask { id, subject: subject.clone(), want: AskWant::Exact(11) },
+            Message::Ask { id, subject: subject.clone(), want: block(Urgency::Waiting) },
+            Message::Ask { id, subject: subject.clone(), want: block(Urgency::TopUp) },
+            Message::Grant { id, subject: subject.clone(), delta: delta.clone() },
+            refuse(Refusal::None, None, Some(asker)),
+            refuse(Refusal::InUse, None, None),
+            refuse(Refusal::Resting(60_000), None, None),
+            refuse(Refusal::NotOwner, Some(delta.clone()), None),
+            refuse(Refusal::NotReady, None, None),
+            Message::Transfer {
+                id,
+                subject: subject.clone(),
+                delta: delta.clone(),
+                rested: vec![(0, 1)],
+            },
+            Message::Received { id },
+            Message::Release { subject: subject.clone(), at: 12, generation: 13 },
+            hold(Claim::Exact),
+            hold(Claim::Replay),
+            Message::Held { id, subject: subject.clone(), state },
+            Message::Leave { id, last: true },
+            Message::Farewell { id, yours: vec![(subject.clone(), delta)] },
+            Message::Pass { asker, id, subject, want: block(Urgency::Waiting), tried: vec![asker] },
+        ]
+    }
+
+    #[test]
+    fn messages_have_their_golden_bytes() {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/messages-1.hex");
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let lines: Vec<String> =
+            samples().iter().map(|message| hex(codec::encode(message))).collect();
+        if std::env::var_os("WEFT_BLESS").is_some() {
+            std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+        }
+        let golden = std::fs::read_to_string(path).unwrap();
+        for ((line, golden), message) in lines.iter().zip(golden.lines()).zip(samples()) {
+            assert_eq!(line, golden, "{message:?}");
+            assert_eq!(codec::decode(&codec::encode(&message)), Some(message));
+        }
+        assert_eq!(lines.len(), golden.lines().count());
+    }
+}

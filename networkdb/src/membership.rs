@@ -75,8 +75,6 @@ pub(crate) struct Membership {
     buddy_at: Option<Instant>,
     /// Members reminded so far that others suspect them.
     reminded: usize,
-    /// Members that only others suspect: the renewal and incarnation, and since when that is seen.
-    unowned: BTreeMap<NodeId, ((u32, u16), Instant)>,
     outbox: Outbox,
     outputs: VecDeque<Output>,
 }
@@ -118,7 +116,6 @@ impl Membership {
             suspected: None,
             buddy_at: None,
             reminded: 0,
-            unowned: BTreeMap::new(),
             outbox: Outbox::default(),
             outputs: VecDeque::new(),
         }
@@ -308,7 +305,7 @@ impl Membership {
             self.after(now);
             if probe {
                 self.refresh();
-                self.remind_suspect(now);
+                self.remind_suspect();
             }
         }
         if late {
@@ -475,9 +472,8 @@ impl Membership {
     }
 
     /// Tells one whom only others suspect, each in its turn: whoever did may be gone for good, and
-    /// then nobody else would tell it. One that does not refute it in nine times the time
-    /// of a suspicion this node declares dead itself.
-    fn remind_suspect(&mut self, now: Instant) {
+    /// then nobody else would tell it. One that does not answer fails a probe of this node's too.
+    fn remind_suspect(&mut self) {
         let waiting: Vec<&Identity> = self.timers.suspects().collect();
         let suspects: Vec<Record> = self
             .foca
@@ -485,19 +481,6 @@ impl Membership {
             .filter(|m| m.state() == foca::State::Suspect && !waiting.contains(&m.id()))
             .map(Record::from)
             .collect();
-        let patience = self.settings.suspect_to_down_after * (Health::WORST + 2);
-        let stands = |node: NodeId, of: (u32, u16)| {
-            suspects.iter().any(|s| s.identity.node == node && s.suspicion() == of)
-        };
-        self.unowned.retain(|node, (of, _)| stands(*node, *of));
-        for record in &suspects {
-            let Record { identity, incarnation, .. } = record;
-            let (_, since) =
-                *self.unowned.entry(identity.node).or_insert((record.suspicion(), now));
-            if since + patience <= now {
-                self.timers.schedule(now, timers::suspicion(identity.clone(), *incarnation));
-            }
-        }
         let turn = self.reminded.checked_rem(suspects.len());
         if let Some(record) = turn.and_then(|turn| suspects.into_iter().nth(turn)) {
             self.reminded = self.reminded.wrapping_add(1);

@@ -2,10 +2,12 @@
 //! `fuzz/` hands them to libFuzzer, and a test replays its corpus.
 
 mod formats;
+mod member;
 mod messages;
 mod operations;
 
 pub use formats::{cni, config, facts, plugin, record, token};
+pub use member::member;
 pub use messages::{datagram, frame, state};
 pub use operations::{nodes, tables};
 
@@ -13,12 +15,13 @@ pub use operations::{nodes, tables};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("cni", cni),
     ("config", config),
     ("datagram", datagram),
     ("facts", facts),
     ("frame", frame),
+    ("member", member),
     ("nodes", nodes),
     ("plugin", plugin),
     ("record", record),

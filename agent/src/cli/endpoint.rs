@@ -42,8 +42,8 @@ pub struct AttachArgs {
 /// Which namespace, and what the interface is called there.
 #[derive(Debug, Args)]
 pub struct SandboxArgs {
-    /// Network namespace, by path
-    #[arg(long, value_name = "PATH", required_unless_present = "pid", conflicts_with = "pid")]
+    /// Network namespace, by path or by its name in `ip netns`
+    #[arg(long, value_name = "NETNS", required_unless_present = "pid", conflicts_with = "pid")]
     pub netns: Option<PathBuf>,
     /// Network namespace, by a process in it
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]

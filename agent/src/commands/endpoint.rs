@@ -1,6 +1,6 @@
 //! `weft endpoint`.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use weft_api::control::{
     EndpointCreate, EndpointJoin, EndpointResource, EndpointState, ListFilter,
@@ -89,9 +89,14 @@ async fn locate(client: &Client, endpoint: &str) -> Result<(String, String), Fai
     Ok((found.network_id.to_string(), found.id.to_string()))
 }
 
-/// Returns the path of the namespace meant; relative ones start where the command was started.
+/// Where `ip netns` pins what it names.
+const NAMED: &str = "/run/netns";
+
+/// Returns the path of the namespace meant; relative ones start where the command was started, and
+/// a bare name that is no file there is one of `ip netns`.
 pub(crate) fn namespace(args: &SandboxArgs) -> Result<String, Failure> {
     let path = match (&args.netns, args.pid) {
+        (Some(name), _) if is_bare(name) && !name.exists() => Path::new(NAMED).join(name),
         (Some(path), _) => std::path::absolute(path)
             .map_err(|error| Failure::usage(format!("`{}` is no path: {error}", path.display())))?,
         (None, Some(pid)) => Path::new("/proc").join(pid.to_string()).join("ns/net"),
@@ -100,6 +105,11 @@ pub(crate) fn namespace(args: &SandboxArgs) -> Result<String, Failure> {
     path.into_os_string().into_string().map_err(|path| {
         Failure::usage(format!("the path `{}` is not UTF-8", path.to_string_lossy()))
     })
+}
+
+fn is_bare(path: &Path) -> bool {
+    let mut parts = path.components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }
 
 /// Prints an endpoint just made or joined: its id as data, what it got as talk.
@@ -183,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_goes_by_path_or_by_process() {
+    fn a_namespace_goes_by_path_by_name_or_by_process() {
         let args = |netns: Option<&str>, pid| SandboxArgs {
             netns: netns.map(Into::into),
             pid,
@@ -191,7 +201,16 @@ mod tests {
         };
         assert_eq!(namespace(&args(Some("/run/netns/a"), None)).unwrap(), "/run/netns/a");
         assert_eq!(namespace(&args(None, Some(7))).unwrap(), "/proc/7/ns/net");
-        assert!(namespace(&args(Some("a"), None)).unwrap().starts_with('/'));
+        assert_eq!(
+            namespace(&args(Some("no-file-here"), None)).unwrap(),
+            "/run/netns/no-file-here"
+        );
+        let relative = namespace(&args(Some("./a"), None)).unwrap();
+        assert!(relative.ends_with("/a") && !relative.starts_with(NAMED), "{relative}");
+        assert_eq!(
+            namespace(&args(Some("Cargo.toml"), None)).unwrap().rsplit('/').next(),
+            Some("Cargo.toml")
+        );
         assert_eq!(namespace(&args(None, None)).unwrap_err().code(), 2);
     }
 }

@@ -12,8 +12,14 @@ pub(crate) async fn exec(command: LabCommand) -> Result<(), Failure> {
     match command {
         LabCommand::Run(args) => run(args).await,
         LabCommand::Up(args) => up(args).await,
-        LabCommand::Down(args) => lab::down(&Name::new(&args.name)?).await,
+        LabCommand::Down(args) => down(&args.name).await,
     }
+}
+
+async fn down(name: &str) -> Result<(), Failure> {
+    lab::down(&Name::new(name)?).await?;
+    output::say(&format!("lab `{name}` is removed"));
+    Ok(())
 }
 
 async fn run(args: LabRunArgs) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use weft_api::control::{MemberResource, MemberState};
 
 use crate::cli::MembersArgs;
 use crate::client::Client;
-use crate::commands::output;
+use crate::commands::output::{self, or_dash};
 use crate::failure::Failure;
 
 /// Lists the members.
@@ -18,10 +18,13 @@ pub(crate) async fn exec(args: MembersArgs) -> Result<(), Failure> {
 
 fn row(member: &MemberResource) -> Vec<String> {
     let mark = if member.this { " (this)" } else { "" };
+    // One that was gone before this node came is known by its id alone.
+    let name = Some(&member.name).filter(|name| !name.is_empty());
+    let address = Some(member.address).filter(|address| !address.ip().is_unspecified());
     vec![
-        format!("{}{mark}", member.name),
+        format!("{}{mark}", or_dash(name)),
         member.id.short(),
-        member.address.to_string(),
+        or_dash(address),
         state(member.state).to_owned(),
         member.boot.to_string(),
     ]

@@ -45,6 +45,14 @@ async fn list(args: TableLsArgs) -> Result<(), Failure> {
     if args.output.json {
         return output::json(&entries);
     }
+    if entries.is_empty() {
+        let tables = client.tables(&args.network).await?;
+        if !tables.iter().any(|known| known.name == *table) {
+            let known: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            output::say(&format!("no table `{table}` has entries here; those that do: {known}"));
+        }
+    }
     output::table(&["KEY", "VALUE", "OWNER"], entries.iter().map(row))
 }
 

@@ -98,7 +98,12 @@ pub fn write_token(path: &Path, text: &str) -> Result<(), Failure> {
         file.sync_all()
     };
     write().map_err(|error| {
-        Failure::failed(format!("the token file `{}` cannot be written: {error}", path.display()))
+        let is_absent = error.kind() == std::io::ErrorKind::NotFound;
+        let path = path.display();
+        let failure =
+            Failure::failed(format!("the token file `{path}` cannot be written: {error}"));
+        let hint = "its directory does not exist: make it first";
+        if is_absent { failure.with_hint(hint) } else { failure }
     })
 }
 

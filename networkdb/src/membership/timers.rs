@@ -7,11 +7,6 @@ use foca::Timer;
 
 use crate::membership::identity::Identity;
 
-/// The end of a suspicion that this node takes over from others. Foca knows nothing of it.
-pub(crate) fn suspicion(member_id: Identity, incarnation: u16) -> Timer<Identity> {
-    Timer::ChangeSuspectToDown { member_id, incarnation, token: 0 }
-}
-
 /// What is due when.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {

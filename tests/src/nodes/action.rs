@@ -18,7 +18,7 @@ const POOL6: (&str, u8) = ("fd00:1::/56", 64);
 
 impl Nodes {
     /// What a simulated cluster shares out.
-    pub(super) fn pools() -> ClusterPools {
+    pub(crate) fn pools() -> ClusterPools {
         let blocks = |(pool, block_prefix): (&str, u8)| BlockPool {
             pool: pool.parse().expect("a constant"),
             block_prefix,

@@ -84,7 +84,9 @@ fn of_code(code: Code) -> &'static str {
         Code::DECODING_FAILURE => "code 6: the plugin could not decode what it got",
         Code::INVALID_NETWORK_CONFIG => "code 7: the configuration of the network is wrong",
         Code::INVALID_NETNS => "code 8: the namespace is none to work in",
-        Code::TRY_AGAIN_LATER => "code 11: it will pass; try again in a moment",
+        Code::TRY_AGAIN_LATER => {
+            "code 11: not now; once what its message names is put right, try again"
+        }
         Code::PLUGIN_NOT_AVAILABLE => "code 50: the network takes no namespaces now",
         Code::LIMITED_CONNECTIVITY => {
             "code 51: the network takes no namespaces now, and those it has may be cut off"
