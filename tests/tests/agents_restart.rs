@@ -1,13 +1,18 @@
 //! Agents that die, stop and come back, under traffic.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use weft_agent::control::HeldByEngine;
+use weft_agent::store::Store;
 use weft_api::control::{AttachRequest, EndpointState, MemberState, NetworkCreate};
+use weft_api::{EndpointId, Space, Write};
 use weft_overlay::netlink::namespace::run_in;
-use weft_tests::testbed::{Kernel, Sandbox, Testbed, addresses, eventually, knows};
+use weft_tests::testbed::{
+    Kernel, Sandbox, Testbed, addresses, eventually, eventually_within, knows,
+};
 
 /// Time in which traffic runs undisturbed beside what a test does.
 const A_WHILE: Duration = Duration::from_millis(500);
@@ -164,4 +169,50 @@ async fn a_mac_that_changed_while_the_agent_was_away_is_announced_when_it_is_bac
         .await;
     }
     near.reaches(&addresses(&peer)).await;
+}
+
+/// What a crash between two commits leaves: the inventory has the endpoint no more, the tables do.
+fn lose_endpoint(data_dir: &Path, id: EndpointId) {
+    let store = Store::open(&data_dir.join("weft.redb")).expect("the state file");
+    let records = store.load(Space::Controller).expect("records");
+    let keys = records.into_iter().map(|(key, _)| key).filter(|key| key.ends_with(id.as_bytes()));
+    let removals: Vec<Write> =
+        keys.map(|key| Write { space: Space::Controller, key, value: None }).collect();
+    assert_eq!(removals.len(), 1, "the endpoint has one record");
+    store.commit(&removals).expect("a commit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_of_an_endpoint_goes_and_its_name_is_free_at_once() {
+    let mut testbed = Testbed::cluster(2).await;
+    testbed.hosts[0].client.create_network(&NetworkCreate::named("blue")).await.expect("blue");
+    let (near, _) = testbed.attach(0, "blue", "near").await;
+    knows(&testbed.hosts[1].client, "blue").await;
+    let (lost, left) = testbed.attach(1, "blue", "web").await;
+    near.reaches(&addresses(&left)).await;
+    testbed.hosts[1].stop();
+    lose_endpoint(&testbed.hosts[1].data_dir(), left.id);
+    lost.vanish();
+    testbed.hosts[1].start(&[]);
+    testbed.hosts[1].answers().await;
+
+    let sandbox = testbed.sandbox("blue-web-again");
+    let again = testbed.hosts[1].attach("blue", "web", &sandbox).await;
+    near.reaches(&addresses(&again)).await;
+    let peers = async || {
+        let client = &testbed.hosts[0].client;
+        let entries = client.entries("blue", weft_overlay::PEER_TABLE).await.ok()?;
+        Some(entries.into_iter().map(|entry| entry.key).collect::<Vec<String>>())
+    };
+    // Not before the tables are in step with the other's.
+    eventually_within(Duration::from_secs(40), "what was left is gone everywhere", async || {
+        (!peers().await?.contains(&left.id.to_string())).then_some(())
+    })
+    .await;
+    assert!(peers().await.expect("entries").contains(&again.id.to_string()));
+    near.reaches(&addresses(&again)).await;
+    testbed.hosts[1].detach("web").await;
+    testbed.hosts[0].detach("near").await;
+    testbed.hosts[0].client.delete_network("blue", HeldByEngine::Refuse).await.expect("delete");
+    testbed.ends_clean().await;
 }
