@@ -101,6 +101,8 @@ pub struct Core {
     claims: BTreeMap<ClaimId, oneshot::Sender<Decision>>,
     watches: BTreeMap<WatchId, mpsc::Sender<TableEvent>>,
     joining: Option<oneshot::Sender<Result<(), cluster::MembershipError>>>,
+    /// Through whom a node that was forgotten joins again where the one who told it does not answer.
+    other_seeds: Vec<SocketAddr>,
     leaving: Option<oneshot::Sender<Result<(), cluster::MembershipError>>>,
     counters: BTreeMap<String, u64>,
     alarms: BTreeMap<String, u64>,
@@ -170,6 +172,7 @@ impl Core {
             claims: BTreeMap::new(),
             watches: BTreeMap::new(),
             joining: None,
+            other_seeds: Vec::new(),
             leaving: None,
             counters: BTreeMap::new(),
             alarms: BTreeMap::new(),

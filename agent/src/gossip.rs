@@ -1,4 +1,5 @@
 //! The network side of an agent: datagrams over UDP, streams over TCP.
 
+mod handshakes;
 pub mod noise;
 pub mod streams;

@@ -41,6 +41,8 @@ pub struct NetworkDb {
     config: Config,
     membership: Membership,
     greeter: Greeter,
+    /// Who told this node that it is forgotten.
+    told_by: Option<SocketAddr>,
     streams: Streams,
     channels: BTreeMap<NodeId, Channel>,
     outbox: Outbox,
@@ -158,6 +160,7 @@ impl NetworkDb {
         let mut db = Self {
             membership: Membership::new(identity, membership_seed, limits, timing, members),
             greeter: Greeter::new(timing.greet_first, timing.greet_longest),
+            told_by: None,
             streams: Streams::new(
                 timing.stream_patience,
                 timing.stream_idle,

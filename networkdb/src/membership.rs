@@ -146,11 +146,7 @@ impl Membership {
             self.foca.iter_membership_state().map(|member| member.id().node).collect();
         let is_silent =
             |member: &&Member| member.state == MemberState::Failed && !heard.contains(&member.id);
-        let identity = |member: &Member| {
-            let Member { id, boot, name, addr, .. } = member.clone();
-            Identity { node: id, boot, renewal: 0, addr, name }
-        };
-        self.roster.iter().filter(is_silent).map(identity).collect()
+        self.roster.iter().filter(is_silent).map(identity_of).collect()
     }
 
     /// Looks for members that somebody else knows and does not hear.
@@ -163,6 +159,23 @@ impl Membership {
                 return self.outputs.push_back(Output::Overflow(Bound::Members));
             }
             if let Some(change) = self.roster.adopt(identity) {
+                self.changed(change);
+            }
+        }
+    }
+
+    /// Members that were forgotten, where they were last.
+    pub(crate) fn former(&self) -> Vec<Identity> {
+        let is_former = |member: &&Member| {
+            member.state == MemberState::Forgotten && !member.addr.ip().is_unspecified()
+        };
+        self.roster.iter().filter(is_former).map(identity_of).collect()
+    }
+
+    /// Takes note of where members were that are forgotten, or will be known to be.
+    pub(crate) fn note_former(&mut self, former: Vec<Identity>) {
+        for identity in former {
+            for change in self.roster.note_former(identity, self.members_max) {
                 self.changed(change);
             }
         }
@@ -538,4 +551,10 @@ impl Membership {
             member.id != own && matches!(member.state, MemberState::Alive | MemberState::Suspect)
         })
     }
+}
+
+/// A member as its line had it last.
+fn identity_of(member: &Member) -> Identity {
+    let Member { id, boot, name, addr, .. } = member.clone();
+    Identity { node: id, boot, renewal: 0, addr, name }
 }

@@ -176,6 +176,11 @@ async fn whoever_has_no_rights_is_told_so() {
     let host = &testbed.hosts[number];
     let as_nobody = |command: &mut Command| host.run_agent(command.uid(NOBODY).gid(NOBODY));
     as_nobody(&mut host.command(&["members"])).fails(1, "you may not use the control socket");
+    // A mode that somebody widened lets nobody in: the kernel is asked who calls.
+    let everybody = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(host.client.socket(), everybody).expect("our own");
+    as_nobody(&mut host.command(&["members"])).fails(1, "this user may not use the control socket");
+    host.weft(&["members"]).fails(1, "this node is in no cluster");
     let data = testbed.path("nobody");
     let data = data.to_str().expect("a path");
     let more = ["--data-dir", data, "--run-dir", data, "--port", "7960"];

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use weft_agent::token::Token;
+use weft_api::ClusterId;
 use weft_api::control::{
     ClusterState, DoctorReport, JoinRequest, KeyResource, KeyRole, NetworkCreate, Secret,
     StatusResource,
@@ -131,12 +132,21 @@ async fn the_key_is_rotated_under_traffic_and_a_removed_one_lets_nobody_in() {
     assert_eq!(key_of(&testbed).await.0, secrets[4]);
 }
 
-fn old_cluster(invitation: &JoinRequest) -> weft_api::ClusterId {
+fn old_cluster(invitation: &JoinRequest) -> ClusterId {
     invitation.token.reveal().parse::<Token>().expect("a token").cluster
 }
 
-/// Looks for the keys wherever somebody else could.
+/// The digits of the token that carries a key, in the middle, which is the key's own.
+fn token_digits(cluster: ClusterId, key: [u8; 32]) -> String {
+    let text = Token { cluster, key }.to_text();
+    let end = text.len() - 12;
+    text[end - 24..end].to_owned()
+}
+
+/// Looks for the keys, and the tokens that carry them, wherever somebody else could.
 fn nothing_tells(testbed: &Testbed, secrets: &[[u8; 32]]) {
+    let cluster = status(&testbed.hosts[0]).cluster.expect("a cluster");
+    let tokens: Vec<String> = secrets.iter().map(|key| token_digits(cluster, *key)).collect();
     for host in &testbed.hosts {
         let mut texts = vec![host.log()];
         for command in ["key ls", "status", "members", "doctor", "ipam ls", "network ls"] {
@@ -148,7 +158,7 @@ fn nothing_tells(testbed: &Testbed, secrets: &[[u8; 32]]) {
         let arguments = fs::read_dir("/proc").expect("/proc").flatten();
         let arguments = arguments.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
         texts.extend(arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
-        for spelling in secrets.iter().flat_map(spellings) {
+        for spelling in secrets.iter().flat_map(spellings).chain(tokens.iter().cloned()) {
             assert!(!texts.iter().any(|text| text.contains(&spelling)), "{}", host.name);
         }
         for entry in fs::read_dir(host.data_dir()).expect("a data directory").flatten() {

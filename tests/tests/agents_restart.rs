@@ -43,6 +43,7 @@ async fn traffic_outlives(end: End) {
         }
         tokio::time::sleep(A_WHILE).await;
         assert_eq!(testbed.hosts[host].kernel().await, before, "the kernel is left as it is");
+        testbed.hosts[host].finds("agent", "no agent runs here").await;
         testbed.hosts[host].start(&[]);
         testbed.hosts[host].answers().await;
         testbed.settled().await;

@@ -105,7 +105,40 @@ async fn what_is_recorded_is_unreadable_and_worth_nothing_later() {
     .await;
     testbed.settled().await;
     assert_eq!(state(victim).await, before);
+    // A start later they are worth as little.
+    testbed.hosts[0].stop();
+    testbed.hosts[0].start(&[]);
+    testbed.hosts[0].answers().await;
+    testbed.settled().await;
+    for packet in &datagrams {
+        socket.send_to(&packet.payload, target).expect("it leaves");
+    }
+    for stream in &streams {
+        tokio::task::block_in_place(|| repeat(&testbed.hosts[stranger], target, stream));
+    }
+    testbed.settled().await;
+    assert_eq!(state(&testbed.hosts[0]).await, before);
     here.reaches(&addresses(&two)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_a_stranger_that_say_nothing_keep_no_member_out() {
+    const SILENT: usize = 200;
+    let mut testbed = Testbed::cluster(1).await;
+    let stranger = testbed.add_host().await;
+    let to = gossip(&testbed.hosts[0]);
+    let dial = || -> Vec<TcpStream> {
+        (0..SILENT).map(|_| TcpStream::connect(to).expect("it listens")).collect()
+    };
+    let namespace = &testbed.hosts[stranger].namespace;
+    let silent = tokio::task::block_in_place(|| run_in(namespace, dial)).expect("the namespace");
+    let joiner = testbed.add_host().await;
+    testbed.hosts[joiner].start(&[]);
+    testbed.hosts[joiner].answers().await;
+    testbed.join(joiner).await;
+    drop(silent);
+    let members = testbed.hosts[0].client.members().await.expect("members");
+    assert_eq!(members.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

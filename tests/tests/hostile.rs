@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use weft_networkdb::{StreamId, StreamInput};
+use weft_networkdb::{Output, StreamId, StreamInput};
 use weft_tests::cluster::Cluster;
 
 /// A cluster of two, and real datagrams from the second to the first that were delivered.
@@ -137,10 +137,13 @@ fn frames_without_a_hello_end_their_stream_and_change_nothing() {
             let mut shared = shared.borrow_mut();
             *shared.1 += 1;
             let stream = StreamId::accepted(*shared.1);
-            shared.0.act(0, |db, now| {
+            let ended = shared.0.act(0, |db, now| {
                 db.handle_stream(StreamInput::Accepted { stream, from: stranger() }, now);
                 db.handle_stream(StreamInput::Frame { stream, bytes }, now);
+                let mut outputs = std::iter::from_fn(|| db.poll_output());
+                outputs.any(|output| output == Output::CloseStream { stream })
             });
+            assert!(ended, "its stream goes on");
             assert_eq!(shared.0.state(0), before);
             Ok(())
         })

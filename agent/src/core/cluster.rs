@@ -221,6 +221,7 @@ impl Core {
 
     pub(super) fn answer_join(&mut self) {
         tracing::info!("joined the cluster");
+        self.other_seeds.clear();
         if let Some(answer) = self.joining.take() {
             drop(answer.send(Ok(())));
         }
@@ -228,6 +229,11 @@ impl Core {
 
     pub(super) fn join_failed(&mut self, refusal: JoinRefusal) {
         tracing::warn!(%refusal, "join failed");
+        let others = std::mem::take(&mut self.other_seeds);
+        if let Some(node) = self.node.as_mut().filter(|_| !others.is_empty()) {
+            let now = Instant::now();
+            return node.with_db(now, |db| db.join(&others, now));
+        }
         // Not asked for, as after a rollback: networkdb goes on trying.
         if let Some(answer) = self.joining.take() {
             let goes_on = self.identity.as_ref().is_some_and(|identity| identity.joined)
@@ -265,8 +271,12 @@ impl Core {
     /// donate any more.
     pub(super) fn rolled_back(&mut self, reason: RolledBackBy) {
         let Some(identity) = self.identity.clone() else { return };
-        let seeds = self.live_members();
+        let others = self.live_members();
+        // One that is forgotten may know others that are, and have not heard of it either.
+        let told_by = self.node.as_ref().and_then(|node| node.db().told_by());
+        let seeds = told_by.map_or_else(|| others.clone(), |seed| vec![seed]);
         self.end_membership();
+        self.other_seeds = others;
         let removals = std::mem::take(&mut self.writes);
         if let Err(error) = self.store.commit(&removals) {
             // The next start finds the old identity, and the cluster tells it the same again.
@@ -321,6 +331,7 @@ impl Core {
         self.tickets.clear();
         self.claims.clear();
         self.watches.clear();
+        self.other_seeds.clear();
         self.writes.clear();
         self.wipe(&CLUSTER_SPACES);
         self.news.push(News::Ended);

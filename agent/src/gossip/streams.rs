@@ -5,17 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weft_networkdb::{Fingerprint, StreamId, StreamInput};
 
+use super::handshakes::Handshakes;
 use super::noise::{self, NoiseError, Reader, Secrets, Writer};
 
 /// Frames that may wait for a slow peer before its stream is given up; networkdb bounds the bytes
 /// before that and repairs what is lost.
 const FRAMES_QUEUED_MAX: usize = 1024;
-/// Handshakes with callers that may be under way at once.
-const HANDSHAKES_MAX: usize = 64;
 /// How long a connection attempt may take.
 const DIAL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -174,16 +173,16 @@ impl Streams {
     }
 }
 
-/// Accepts callers until the channel closes. A failing handshake costs one slot for its timeout.
+/// Accepts callers until the channel closes.
 pub async fn listen(
     listener: TcpListener,
     secrets: SharedSecrets,
     accepted: mpsc::Sender<Incoming>,
 ) {
-    let slots = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let places = Handshakes::new();
     let mut handshakes = JoinSet::new();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let slot = places.slot().await;
         let (tcp, from) = tokio::select! {
             caller = listener.accept() => match caller {
                 Ok(caller) => caller,
@@ -197,9 +196,13 @@ pub async fn listen(
             () = accepted.closed() => return,
         };
         while handshakes.try_join_next().is_some() {}
+        let Some(turn) = places.turn(slot, from.ip()) else {
+            tracing::debug!(%from, "caller refused: too many of its address shake hands");
+            continue;
+        };
         let (secrets, accepted) = (secrets.get(), accepted.clone());
         handshakes.spawn(async move {
-            let _slot = slot;
+            let _turn = turn;
             let Some(secrets) = secrets else { return };
             match noise::accept(tcp, &secrets).await {
                 Ok((reader, writer)) => {

@@ -180,6 +180,7 @@ impl NetworkDb {
             JoinMessage::Leaving => self.on_leaving(from, now),
             JoinMessage::LeaveNoted => self.on_leave_noted(from, now),
             JoinMessage::Silent(members) => self.membership.look_for(members),
+            JoinMessage::Former(members) => self.membership.note_former(members),
             // They belong to the beginning of a stream.
             JoinMessage::Hello { .. }
             | JoinMessage::Welcome { .. }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use rand::RngExt;
 use weft_api::{NodeId, Vni};
 
 use crate::claims::{self, ClaimBody, ClaimId, Reach};
@@ -12,7 +13,7 @@ use crate::facts::FactKind;
 use crate::membership::greeter::Target;
 use crate::membership::identity::Identity;
 use crate::membership::join::JoinMessage;
-use crate::output::{MemberState, Output, RolledBackBy, StreamId};
+use crate::output::{JoinRefusal, MemberState, RolledBackBy, StreamId};
 use crate::sync::Carrier;
 use crate::sync::message::{Relay, WireFact};
 use crate::wire::Message;
@@ -89,30 +90,43 @@ impl NetworkDb {
         known.then_some(member.addr)
     }
 
-    /// One member tells for all: of those alive the next after the one that is forgotten, by id.
-    pub(super) fn tells(&self, target: Target) -> bool {
-        let Target::Forgotten(node) = target else { return true };
-        let own = self.config.node;
-        let distance = |id: NodeId| (id < node, id);
-        self.membership.alive().all(|member| distance(member.id) > distance(own))
+    /// All who know where it was tell it, each so seldom that together they are as one.
+    pub(super) fn tells(&mut self, target: Target) -> bool {
+        let members = self.membership.alive().count() + 1;
+        !matches!(target, Target::Forgotten(_)) || self.rng.random_range(0..members) == 0
     }
 
+    /// It may not take it, or not live to write it: it is told until another node lives there.
     pub(super) fn tell_forgotten(&mut self, stream: StreamId, node: NodeId) {
         let by = self.membership.identity().clone();
-        self.put_frame(stream, &Message::Join(JoinMessage::Forgotten { by, node }));
-        let _ = self.streams.remove(stream);
-        self.outputs.push_back(Output::CloseStream { stream });
-        // Whoever lives there knows now.
-        self.greeter.drop_target(Target::Forgotten(node));
+        let members = self.membership.alive().map(|member| member.id).collect();
+        self.put_frame(stream, &Message::Join(JoinMessage::Forgotten { by, node, members }));
     }
 
-    /// A member says that a node is forgotten. Two halves that forgot each other do not take each
-    /// other's word.
-    pub(super) fn hear_of_own_end(&mut self, by: Identity, node: NodeId) {
-        let is_idle = self.join == Joining::Idle;
-        if is_idle && node == self.config.node && !self.membership.roster().is_gone(by.node) {
-            self.membership.look_for(vec![by]);
+    /// A member says that a node is forgotten, and whom it holds alive. Two halves that forgot each
+    /// other do not take each other's word.
+    pub(super) fn hear_of_own_end(
+        &mut self,
+        stream: StreamId,
+        by: Identity,
+        node: NodeId,
+        members: &[NodeId],
+    ) {
+        if node != self.config.node {
+            let refusal = JoinRefusal::Unreachable("another node lives here now".to_owned());
+            return self.put_frame(stream, &Message::Join(JoinMessage::Refused(refusal)));
+        }
+        let roster = self.membership.roster();
+        let forgot_it = members.iter().chain([&by.node]).any(|node| roster.is_gone(*node));
+        if self.join == Joining::Idle && !forgot_it {
+            self.told_by = Some(by.addr);
             self.roll_back(RolledBackBy::Forgotten);
         }
+    }
+
+    /// Who told this node that it is forgotten: a member for certain, through which it may join
+    /// again. Others that it knows may be forgotten like itself, and not know it.
+    pub fn told_by(&self) -> Option<SocketAddr> {
+        self.told_by
     }
 }

@@ -175,6 +175,9 @@ impl NetworkDb {
                 (gone_change(gone), to_claims, event)
             }
             Change::Renamed(_) => {
+                if member.state == MemberState::Forgotten {
+                    self.greeter.want(Target::Forgotten(node), now);
+                }
                 self.outputs.push_back(Output::Member(MemberEvent::Renamed(member)));
                 return;
             }

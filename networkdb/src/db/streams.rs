@@ -73,10 +73,10 @@ impl NetworkDb {
 
     fn on_connected(&mut self, stream: StreamId, now: Instant) {
         if let Some(Phase::Opening(target)) = self.streams.phase(stream) {
+            self.streams.set(stream, Phase::Greeting(target), now);
             if let Target::Forgotten(node) = target {
                 return self.tell_forgotten(stream, node);
             }
-            self.streams.set(stream, Phase::Greeting(target), now);
             let hello = JoinMessage::Hello {
                 cluster: self.config.cluster,
                 identity: self.membership.identity().clone(),
@@ -132,12 +132,18 @@ impl NetworkDb {
                     }
                 }
             }
-            (Phase::Awaiting, Message::Join(JoinMessage::Forgotten { by, node })) => {
-                self.drop_stream(stream, "this node is forgotten", now);
-                self.hear_of_own_end(by, node);
+            (Phase::Awaiting, Message::Join(JoinMessage::Forgotten { by, node, members })) => {
+                self.hear_of_own_end(stream, by, node, &members);
+                self.drop_stream(stream, "the other side says who is forgotten", now);
+            }
+            (Phase::Greeting(Target::Forgotten(node)), Message::Join(JoinMessage::Refused(_))) => {
+                // Another node lives there now.
+                self.greeter.drop_target(Target::Forgotten(node));
+                let _ = self.streams.remove(stream);
+                self.outputs.push_back(Output::CloseStream { stream });
             }
             (
-                Phase::Greeting(target),
+                Phase::Greeting(target @ (Target::Node(_) | Target::Seed(_))),
                 Message::Join(JoinMessage::Welcome { identity, members }),
             ) => self.on_welcome(stream, target, identity, members, now),
             (Phase::Greeting(_), Message::Keys(message)) => {
@@ -286,6 +292,10 @@ impl NetworkDb {
             JoinRefusal::RolledBack(boot) => self.roll_back(RolledBackBy::Boot(boot)),
             JoinRefusal::Unreachable(reason) => return self.on_lost(target, &reason, now),
             JoinRefusal::Forgotten(_) if self.join == Joining::Idle => {
+                self.told_by = match target {
+                    Target::Seed(addr) => Some(addr),
+                    Target::Node(node) | Target::Forgotten(node) => self.greetable(node),
+                };
                 self.roll_back(RolledBackBy::Forgotten);
             }
             JoinRefusal::Left(_)
@@ -376,6 +386,10 @@ impl NetworkDb {
         if !silent.is_empty() {
             let message = Message::Join(JoinMessage::Silent(silent));
             self.post(node, &message, Carrier::Stream, now);
+        }
+        let former = self.membership.former();
+        if !former.is_empty() {
+            self.post(node, &Message::Join(JoinMessage::Former(former)), Carrier::Stream, now);
         }
     }
 

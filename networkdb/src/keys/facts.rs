@@ -12,6 +12,10 @@ pub(crate) const RING_SUBJECT: &[u8] = b"ring";
 /// Keys in force at once: the primary and the one before it.
 const IN_FORCE: usize = 2;
 
+/// How many rotations at once are believed. A member that lies must not take the last number there
+/// is, after which nobody could rotate.
+const LEAP_MAX: u64 = 1 << 16;
+
 /// Which keys are in force.
 ///
 /// The join takes the two latest keys of both, by (rotation, key), less those below the greater
@@ -98,6 +102,12 @@ impl Join for RingJoin {
     fn join(&self, current: Option<&[u8]>, incoming: &[u8]) -> Result<Joined, JoinError> {
         let incoming = RingState::decode(incoming)?;
         let current = current.map(RingState::decode).transpose()?;
+        let leaps = |current: &RingState| {
+            incoming.primary().0.saturating_sub(current.primary().0) > LEAP_MAX
+        };
+        if current.as_ref().is_some_and(leaps) {
+            return Err(JoinError("a ring far ahead of any that was heard of".to_owned()));
+        }
         let joined = current.as_ref().map_or_else(|| incoming.clone(), |c| c.join(&incoming));
         Ok(if current.as_ref() == Some(&joined) {
             Joined::Unchanged

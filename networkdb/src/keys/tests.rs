@@ -205,6 +205,13 @@ proptest! {
     }
 
     #[test]
+    fn no_ring_takes_all_rotations_there_are(first in 0..1000_u64, ahead in 1..=u64::MAX / 2) {
+        let ring = |rotation| RingState::of(0, vec![(rotation, key(1).fingerprint())]).encode();
+        let joined = RingJoin.join(Some(&ring(first)), &ring(first + ahead));
+        prop_assert_eq!(joined.is_ok(), ahead <= 1 << 16);
+    }
+
+    #[test]
     fn any_bytes_are_a_ring_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         let _ = RingJoin.join(None, &bytes);
         let _ = UseJoin.join(None, &bytes);

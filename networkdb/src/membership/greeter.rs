@@ -12,6 +12,8 @@ use weft_api::NodeId;
 
 /// Hellos under way at once.
 const AT_ONCE: usize = 16;
+/// And dials of members forgotten: they take no place of those who are waited for.
+const FORGOTTEN_AT_ONCE: usize = 2;
 /// Somebody forgotten is most likely gone for good: the pause grows to so many times the longest.
 const FORGOTTEN_PAUSE: u32 = 5;
 
@@ -24,6 +26,12 @@ pub(crate) enum Target {
     Node(NodeId),
     /// One that is no member any more, and is told so.
     Forgotten(NodeId),
+}
+
+impl Target {
+    fn is_forgotten(self) -> bool {
+        matches!(self, Self::Forgotten(_))
+    }
 }
 
 #[derive(Debug)]
@@ -60,10 +68,8 @@ impl Greeter {
 
     /// The try failed; the next one comes after a pause.
     pub(crate) fn failed(&mut self, target: Target, jitter: Duration, now: Instant) {
-        let longest = match target {
-            Target::Seed(_) | Target::Node(_) => self.longest,
-            Target::Forgotten(_) => self.longest * FORGOTTEN_PAUSE,
-        };
+        let factor = if target.is_forgotten() { FORGOTTEN_PAUSE } else { 1 };
+        let longest = self.longest * factor;
         if let Some(attempt) = self.attempts.get_mut(&target) {
             attempt.failures = attempt.failures.saturating_add(1);
             attempt.at = Some(now + attempt.pause + jitter.min(attempt.pause / 4));
@@ -79,7 +85,8 @@ impl Greeter {
     /// Something that was lost is back, so the others may be, too: they are tried now.
     pub(crate) fn hurry(&mut self, now: Instant) {
         let first = self.first;
-        for attempt in self.attempts.values_mut() {
+        let lost = self.attempts.iter_mut().filter(|(target, _)| !target.is_forgotten());
+        for (_, attempt) in lost {
             if let Some(at) = &mut attempt.at {
                 *at = now.min(*at);
             }
@@ -89,28 +96,39 @@ impl Greeter {
 
     /// Takes the targets that are due; each must be answered by `failed` or `drop_target`.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Target> {
-        let under_way = self.attempts.values().filter(|attempt| attempt.at.is_none()).count();
-        let mut due: Vec<(Instant, Target)> = self
-            .attempts
-            .iter()
-            .filter_map(|(target, attempt)| Some((attempt.at.filter(|at| *at <= now)?, *target)))
-            .collect();
-        due.sort();
-        due.truncate(AT_ONCE.saturating_sub(under_way));
-        for (_, target) in &due {
+        let mut all = Vec::new();
+        for forgotten in [false, true] {
+            let waiting = self.kind(forgotten);
+            let mut due: Vec<(Instant, Target)> = waiting
+                .filter_map(|(target, attempt)| Some((attempt.at.filter(|at| *at <= now)?, target)))
+                .collect();
+            due.sort();
+            due.truncate(self.room(forgotten));
+            all.extend(due.into_iter().map(|(_, target)| target));
+        }
+        for target in &all {
             if let Some(attempt) = self.attempts.get_mut(target) {
                 attempt.at = None;
             }
         }
-        due.into_iter().map(|(_, target)| target).collect()
+        all
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let under_way = self.attempts.values().filter(|attempt| attempt.at.is_none()).count();
-        if under_way >= AT_ONCE {
-            return None;
-        }
-        self.attempts.values().filter_map(|attempt| attempt.at).min()
+        let kinds = [false, true].into_iter().filter(|forgotten| self.room(*forgotten) > 0);
+        kinds.flat_map(|kind| self.kind(kind)).filter_map(|(_, attempt)| attempt.at).min()
+    }
+
+    fn kind(&self, forgotten: bool) -> impl Iterator<Item = (Target, &Attempt)> {
+        let all = self.attempts.iter().map(|(target, attempt)| (*target, attempt));
+        all.filter(move |(target, _)| target.is_forgotten() == forgotten)
+    }
+
+    /// How many more of a kind may be dialled now.
+    fn room(&self, forgotten: bool) -> usize {
+        let under_way = self.kind(forgotten).filter(|(_, attempt)| attempt.at.is_none()).count();
+        let most = if forgotten { FORGOTTEN_AT_ONCE } else { AT_ONCE };
+        most.saturating_sub(under_way)
     }
 
     /// The seeds, and how often each failed.
@@ -178,5 +196,25 @@ mod tests {
         }
         assert_eq!(greeter.due(now).len(), AT_ONCE);
         assert_eq!(greeter.due(now).len(), 0);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+    fn the_forgotten_take_no_place_of_the_others() {
+        let now = Instant::now();
+        let mut greeter = Greeter::new(SECOND, SECOND * 8);
+        for byte in 0..100 {
+            greeter.want(Target::Forgotten(NodeId::from_bytes([byte; 16])), now);
+        }
+        let lost = Target::Node(NodeId::from_bytes([200; 16]));
+        greeter.want(lost, now);
+        let due = greeter.due(now);
+        assert_eq!((due[0], due.len()), (lost, 1 + FORGOTTEN_AT_ONCE));
+        assert_eq!(greeter.poll_timeout(), None);
+        for target in due {
+            greeter.failed(target, Duration::ZERO, now);
+        }
+        greeter.hurry(now);
+        assert_eq!(greeter.due(now)[0], lost);
     }
 }

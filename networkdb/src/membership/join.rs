@@ -38,12 +38,16 @@ pub(crate) enum JoinMessage {
     /// Members that the sender knows from its disk alone: they do not answer it, and are in no
     /// member list. Whoever does not know them looks for them, too.
     Silent(Vec<Identity>),
-    /// The first frame of whoever opened a stream to one that is forgotten; the stream is closed
-    /// after it.
+    /// The first frame of whoever opened a stream to one that is forgotten. That one closes it;
+    /// another node that lives there now says [`JoinMessage::Refused`].
     Forgotten {
         /// The sender, through which the node may join again.
         by: Identity,
-        /// Who is forgotten. Another node may live at its address now.
+        /// Who is forgotten.
         node: NodeId,
+        /// Whom the sender holds alive.
+        members: Vec<NodeId>,
     },
+    /// Members that were forgotten, as they were last: a new member knows them by the facts alone.
+    Former(Vec<Identity>),
 }

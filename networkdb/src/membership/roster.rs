@@ -51,6 +51,8 @@ pub(crate) struct Roster {
     members: BTreeMap<NodeId, Member>,
     /// Restored and not heard of since the start: claims and readiness count them as live.
     unheard: BTreeMap<NodeId, ()>,
+    /// Who is said to be forgotten, and where it was, before the fact has come.
+    former: BTreeMap<NodeId, Identity>,
 }
 
 impl Roster {
@@ -61,7 +63,7 @@ impl Roster {
             .filter(|member| member.state == MemberState::Failed)
             .map(|member| (member.id, ()))
             .collect();
-        let mut roster = Self { members: restored, unheard };
+        let mut roster = Self { members: restored, unheard, former: BTreeMap::new() };
         roster.set_own(own);
         roster
     }
@@ -203,18 +205,34 @@ impl Roster {
     pub(crate) fn set_gone(&mut self, node: NodeId, gone: Gone) -> Vec<Change> {
         self.unheard.remove(&node);
         let state = MemberState::from(gone);
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let member = self.members.entry(node).or_insert_with(|| Member {
-            id: node,
-            boot: Boot::default(),
-            name: String::new(),
-            addr: nowhere,
-            state: MemberState::Failed,
-        });
+        let former = self.former.remove(&node);
+        let (boot, name, addr) = former.map_or_else(
+            || (Boot::default(), String::new(), SocketAddr::from(([0, 0, 0, 0], 0))),
+            |Identity { boot, name, addr, .. }| (boot, name, addr),
+        );
+        let unknown = Member { id: node, boot, name, addr, state: MemberState::Failed };
+        let member = self.members.entry(node).or_insert(unknown);
         if member.state == state {
             return Vec::new();
         }
         member.state = state;
         vec![Change::Gone(node, gone)]
+    }
+
+    /// Takes note of where a forgotten member was; of one that is not known to be forgotten, until
+    /// it is.
+    pub(crate) fn note_former(&mut self, identity: Identity, most: usize) -> Vec<Change> {
+        let node = identity.node;
+        let Some(member) = self.members.get_mut(&node) else {
+            if self.former.len() < most {
+                self.former.insert(node, identity);
+            }
+            return Vec::new();
+        };
+        if member.state != MemberState::Forgotten || !member.addr.ip().is_unspecified() {
+            return Vec::new();
+        }
+        (member.boot, member.name, member.addr) = (identity.boot, identity.name, identity.addr);
+        vec![Change::Renamed(node)]
     }
 }

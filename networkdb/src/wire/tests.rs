@@ -203,7 +203,9 @@ fn samples() -> Vec<Message> {
     all.push(Message::Sync(arc));
     all.push(Message::Join(JoinMessage::Silent(vec![identity("10.0.0.3:7950")])));
     let by = identity("10.0.0.4:7950");
-    all.push(Message::Join(JoinMessage::Forgotten { by, node: OTHER }));
+    let former = JoinMessage::Former(vec![by.clone()]);
+    all.push(Message::Join(JoinMessage::Forgotten { by, node: OTHER, members: vec![OTHER] }));
+    all.push(Message::Join(former));
     all
 }
 

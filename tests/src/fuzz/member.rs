@@ -1,4 +1,5 @@
-//! What a member says: any frames after a true hello, on a stream that has the cluster's key.
+//! What a member says: any frames on streams that have the cluster's key, after a true hello or
+//! before any.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -87,20 +88,21 @@ fn hello(now: Instant) -> Vec<u8> {
     node.with_db(now, |db| db.join(&[addr(1)], now));
     let mut hello = None;
     while let Some(output) = node.poll_output() {
-        match output {
-            Output::OpenStream { stream, .. } => {
-                node.handle_stream(StreamInput::Connected { stream }, now);
-            }
-            Output::StreamFrame { bytes, .. } => hello = Some(bytes),
-            _ => {}
+        if let Output::OpenStream { stream, .. } = output {
+            node.handle_stream(StreamInput::Connected { stream }, now);
+        } else if let Output::StreamFrame { bytes, .. } = output {
+            hello = Some(bytes);
         }
     }
     hello.expect("whoever dials says hello")
 }
 
-/// Frames of a member: two bytes say how long each is, and whether time passes after it. Whatever
-/// it says, the node goes on, and starts again from what it wrote.
-#[expect(clippy::disallowed_methods, reason = "virtual time counts from some instant")]
+/// Two bytes before a frame say how long it is, and these whether time passes after it,
+const PASSES: u16 = 0x8000;
+/// and whether it is the first of a stream of its own.
+const FIRST: u16 = 0x4000;
+
+/// Frames of a member. Whatever it says, the node goes on, and starts again from what it wrote.
 pub fn member(bytes: &[u8]) {
     let now = Instant::now();
     let mut listener = Listener::new(now);
@@ -109,13 +111,20 @@ pub fn member(bytes: &[u8]) {
     listener.hear(StreamInput::Frame { stream: STREAM, bytes: hello.clone() });
     assert_eq!(listener.node.db().members().count(), 2, "the other is a member now");
     let version = hello[0];
-    let mut rest = bytes;
+    let (mut rest, mut opened) = (bytes, 1);
     while let Some((head, after)) = rest.split_first_chunk() {
         let head = u16::from_be_bytes(*head);
-        let (message, after) = after.split_at(usize::from(head & 0x7fff).min(after.len()));
+        let length = usize::from(head & !(PASSES | FIRST));
+        let (message, after) = after.split_at(length.min(after.len()));
         let bytes = [&[version], message].concat();
-        listener.hear(StreamInput::Frame { stream: STREAM, bytes });
-        if head & 0x8000 != 0 {
+        let mut stream = STREAM;
+        if head & FIRST != 0 {
+            opened += 1;
+            stream = StreamId::accepted(opened);
+            listener.hear(StreamInput::Accepted { stream, from: addr(3) });
+        }
+        listener.hear(StreamInput::Frame { stream, bytes });
+        if head & PASSES != 0 {
             listener.wake();
         }
         rest = after;

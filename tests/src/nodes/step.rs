@@ -299,7 +299,9 @@ impl Nodes {
                 self.end_membership(host);
             }
             Output::Ready => {
-                self.hosts[host].is_stale = false;
+                // On a disk of before it knew anybody it is ready without having asked anybody.
+                let knows_others = self.node(host).db().members().count() > 1;
+                self.hosts[host].is_stale &= !knows_others;
                 self.publish_routes(host);
                 let life = self.hosts[host].life;
                 let at = self.now + TABLES_SETTLE;
