@@ -101,7 +101,7 @@ pub struct Core {
     claims: BTreeMap<ClaimId, oneshot::Sender<Decision>>,
     watches: BTreeMap<WatchId, mpsc::Sender<TableEvent>>,
     joining: Option<oneshot::Sender<Result<(), cluster::MembershipError>>>,
-    /// Through whom a node that was forgotten joins again where the one who told it does not answer.
+    /// Through whom a forgotten node joins again where the one who told it does not answer.
     other_seeds: Vec<SocketAddr>,
     leaving: Option<oneshot::Sender<Result<(), cluster::MembershipError>>>,
     counters: BTreeMap<String, u64>,
