@@ -8,10 +8,10 @@ use std::time::Duration;
 use weft_agent::control::HeldByEngine;
 use weft_agent::store::Store;
 use weft_api::control::{AttachRequest, EndpointState, MemberState, NetworkCreate};
-use weft_api::{EndpointId, Space, Write};
+use weft_api::{EndpointId, NodeId, Space, Write};
 use weft_overlay::netlink::namespace::run_in;
 use weft_tests::testbed::{
-    Kernel, Sandbox, Testbed, addresses, eventually, eventually_within, knows,
+    Host, Kernel, Sandbox, Testbed, addresses, eventually, eventually_within, knows,
 };
 
 /// Time in which traffic runs undisturbed beside what a test does.
@@ -216,4 +216,69 @@ async fn what_a_crash_left_of_an_endpoint_goes_and_its_name_is_free_at_once() {
     testbed.hosts[0].detach("near").await;
     testbed.hosts[0].client.delete_network("blue", HeldByEngine::Refuse).await.expect("delete");
     testbed.ends_clean().await;
+}
+
+/// Where a node is not who its disk says: it joins as another one, and says why.
+async fn is_another_than(host: &Host, old: NodeId) {
+    eventually_within(Duration::from_secs(60), "it joins as another node", async || {
+        let status = host.client.status().await.ok()?;
+        (status.node? != old && status.members.alive > 1).then_some(())
+    })
+    .await;
+    host.finds("alarm", "was rolled back or cloned").await;
+}
+
+async fn node_of(host: &Host) -> Option<NodeId> {
+    host.client.status().await.ok()?.node
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_an_older_disk_is_told_and_joins_as_another() {
+    let mut testbed = Testbed::cluster(2).await;
+    testbed.hosts[0].client.create_network(&NetworkCreate::named("blue")).await.expect("blue");
+    let (near, _) = testbed.attach(0, "blue", "near").await;
+    knows(&testbed.hosts[1].client, "blue").await;
+    let old = node_of(&testbed.hosts[1]).await.expect("a node");
+    testbed.hosts[1].stop();
+    let file = testbed.hosts[1].data_dir().join("weft.redb");
+    let older = std::fs::read(&file).expect("the state file");
+    testbed.hosts[1].start(&[]);
+    testbed.hosts[1].answers().await;
+    testbed.settled().await;
+    let (_later, later) = testbed.attach(1, "blue", "later").await;
+    near.reaches(&addresses(&later)).await;
+    testbed.hosts[1].stop();
+    std::fs::write(&file, older).expect("a file");
+    testbed.hosts[1].start(&[]);
+    testbed.hosts[1].answers().await;
+    is_another_than(&testbed.hosts[1], old).await;
+    let (_anew, anew) = testbed.attach(1, "blue", "anew").await;
+    near.reaches(&addresses(&anew)).await;
+    testbed.hosts[1].detach("anew").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_disk_and_its_copy_one_joins_as_another_node() {
+    let mut testbed = Testbed::cluster(2).await;
+    let copy = testbed.add_host().await;
+    let old = node_of(&testbed.hosts[1]).await.expect("a node");
+    testbed.hosts[1].stop();
+    let state = |host: &Host| host.data_dir().join("weft.redb");
+    std::fs::create_dir_all(testbed.hosts[copy].data_dir()).expect("a directory");
+    std::fs::copy(state(&testbed.hosts[1]), state(&testbed.hosts[copy])).expect("a copy");
+    for host in [1, copy] {
+        testbed.hosts[host].start(&[]);
+        testbed.hosts[host].answers().await;
+    }
+    let changed = eventually_within(Duration::from_secs(60), "they are two", async || {
+        let nodes = [node_of(&testbed.hosts[1]).await?, node_of(&testbed.hosts[copy]).await?];
+        (nodes[0] != nodes[1]).then_some(if nodes[0] == old { copy } else { 1 })
+    })
+    .await;
+    is_another_than(&testbed.hosts[changed], old).await;
+    eventually("all three are alive", async || {
+        let status = testbed.hosts[0].client.status().await.ok()?;
+        (status.members.alive == 3).then_some(())
+    })
+    .await;
 }
