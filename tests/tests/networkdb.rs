@@ -436,6 +436,31 @@ fn a_disk_rolled_back_below_its_boot_is_detected() {
 }
 
 #[test]
+fn a_founder_on_a_disk_of_before_it_knew_anybody_is_told_at_the_first_contact() {
+    for seed in 0..10 {
+        let mut cluster = Cluster::formed(seed, 1);
+        let old = cluster.host(0).disk.clone();
+        let other = cluster.add();
+        cluster.join(other, &[0]);
+        cluster.until(seconds(5), "it is let in", everyone_alive);
+        cluster.crash(0);
+        if seed % 2 == 1 {
+            cluster.until(seconds(60), "it has failed", |c| state(c, 1, 0) == MemberState::Failed);
+        }
+        let before = cluster.outputs(0).len();
+        cluster.host_mut(0).disk = old;
+        cluster.start(0);
+        let told = Output::RolledBack { reason: RolledBackBy::Record };
+        cluster.until(seconds(10), "it is told", |c| {
+            c.outputs(0).iter().any(|(_, output)| *output == told)
+        });
+        let mut since = cluster.outputs(0)[before..].iter();
+        let met = since.any(|(_, output)| matches!(output, Output::Member(_)));
+        assert!(!met, "it took somebody for a new member (seed {seed})");
+    }
+}
+
+#[test]
 fn an_idle_agent_among_25_sends_little() {
     let mut cluster = Cluster::formed(14, 25);
     for host in 0..25 {

@@ -175,6 +175,9 @@ impl NetworkDb {
         }
         let Some(member) = self.membership.roster().get(node) else {
             let knows_us = members.iter().any(|record| record.identity.node == self.config.node);
+            if knows_us && self.never_met_anybody() {
+                return Err(self.met_before(identity));
+            }
             if let Some(reason) = self.is_shut().filter(|_| !knows_us) {
                 return Err(JoinRefusal::Unreachable(reason.to_owned()));
             }
@@ -194,6 +197,18 @@ impl NetworkDb {
             return Err(JoinRefusal::RolledBack(known));
         }
         Ok(())
+    }
+
+    /// A member that let nobody in yet, and was let in by nobody.
+    fn never_met_anybody(&self) -> bool {
+        self.join == Joining::Idle && self.membership.roster().len() == 1
+    }
+
+    /// Somebody knows this node, which knows nobody: its disk is of before it let the first one in.
+    fn met_before(&mut self, by: &Identity) -> JoinRefusal {
+        self.told_by = Some(by.addr);
+        self.roll_back(RolledBackBy::Record);
+        JoinRefusal::Unreachable("the disk of the seed was rolled back".to_owned())
     }
 
     /// Why no new node is let in. Whoever lets one in must be a member, and stay one until the
@@ -254,6 +269,11 @@ impl NetworkDb {
         now: Instant,
     ) {
         let node = identity.node;
+        // Only to who spoke first to it does one that never met anybody say hello.
+        if self.never_met_anybody() {
+            let _ = self.met_before(&identity);
+            return self.drop_stream(stream, "this node's disk was rolled back", now);
+        }
         let told = self.membership.identity().clone();
         let was_lost = self.greeter.failed_before(Target::Node(node));
         match target {
