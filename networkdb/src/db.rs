@@ -41,6 +41,8 @@ pub struct NetworkDb {
     config: Config,
     membership: Membership,
     greeter: Greeter,
+    /// In this life.
+    asked_to_join: bool,
     /// Who told this node that it is forgotten.
     told_by: Option<SocketAddr>,
     streams: Streams,
@@ -160,6 +162,7 @@ impl NetworkDb {
         let mut db = Self {
             membership: Membership::new(identity, membership_seed, limits, timing, members),
             greeter: Greeter::new(timing.greet_first, timing.greet_longest),
+            asked_to_join: false,
             told_by: None,
             streams: Streams::new(
                 timing.stream_patience,
@@ -232,6 +235,7 @@ impl NetworkDb {
             return;
         }
         self.join = Joining::Trying;
+        self.asked_to_join = true;
         self.wrong_key = false;
         for seed in seeds {
             self.greeter.want(Target::Seed(*seed), now);

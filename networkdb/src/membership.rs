@@ -181,6 +181,13 @@ impl Membership {
         }
     }
 
+    /// The line of a member that was not heard since the start, as the disk has it: whoever is
+    /// greeted sees that it is known.
+    pub(crate) fn unheard_record(&self, node: NodeId) -> Option<Record> {
+        let member = self.roster.get(node).filter(|_| self.record(node).is_none())?;
+        Some(Record { identity: identity_of(member), incarnation: 0, standing: Standing::Alive })
+    }
+
     /// What is known of one member.
     pub(crate) fn record(&self, node: NodeId) -> Option<Record> {
         self.foca.iter_membership_state().find(|m| m.id().node == node).map(Record::from)

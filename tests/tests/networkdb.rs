@@ -317,6 +317,8 @@ fn two_halves_that_forget_each_other_stay_apart_until_one_joins_the_other() {
     });
     cluster.network.heal();
     cluster.run(seconds(120));
+    cluster.restart(newcomer);
+    cluster.run(seconds(120));
     for host in 0..4 {
         assert_eq!(cluster.alive(host).len(), if host < 2 { 3 } else { 2 }, "host {host}");
         assert_eq!(state(&cluster, host, (host + 2) % 4), MemberState::Forgotten);
@@ -448,6 +450,9 @@ fn a_founder_on_a_disk_of_before_it_knew_anybody_is_told_at_the_first_contact() 
             cluster.until(seconds(60), "it has failed", |c| state(c, 1, 0) == MemberState::Failed);
         }
         let before = cluster.outputs(0).len();
+        if seed % 3 == 1 {
+            cluster.restart(other);
+        }
         cluster.host_mut(0).disk = old;
         cluster.start(0);
         let told = Output::RolledBack { reason: RolledBackBy::Record };

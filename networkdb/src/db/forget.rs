@@ -90,16 +90,22 @@ impl NetworkDb {
         known.then_some(member.addr)
     }
 
-    /// All who know where it was tell it, each so seldom that together they are as one.
+    /// All who know where it was tell it, each so seldom that together they are as one; none that
+    /// could not let it in again.
     pub(super) fn tells(&mut self, target: Target) -> bool {
+        if !matches!(target, Target::Forgotten(_)) {
+            return true;
+        }
         let members = self.membership.alive().count() + 1;
-        !matches!(target, Target::Forgotten(_)) || self.rng.random_range(0..members) == 0
+        self.is_ready() && self.is_shut().is_none() && self.rng.random_range(0..members) == 0
     }
 
     /// It may not take it, or not live to write it: it is told until another node lives there.
     pub(super) fn tell_forgotten(&mut self, stream: StreamId, node: NodeId) {
         let by = self.membership.identity().clone();
-        let members = self.membership.alive().map(|member| member.id).collect();
+        let roster = self.membership.roster();
+        let members = roster.iter().map(|member| member.id).filter(|id| !self.is_forgotten(*id));
+        let members = members.collect();
         self.put_frame(stream, &Message::Join(JoinMessage::Forgotten { by, node, members }));
     }
 
@@ -111,17 +117,26 @@ impl NetworkDb {
         by: Identity,
         node: NodeId,
         members: &[NodeId],
+        now: Instant,
     ) {
         if node != self.config.node {
+            if self.join != Joining::Idle {
+                // This may be the one that lives there now, and look for somebody to let it in.
+                return self.greeter.want(Target::Seed(by.addr), now);
+            }
             let refusal = JoinRefusal::Unreachable("another node lives here now".to_owned());
             return self.put_frame(stream, &Message::Join(JoinMessage::Refused(refusal)));
         }
-        let roster = self.membership.roster();
-        let forgot_it = members.iter().chain([&by.node]).any(|node| roster.is_gone(*node));
+        let forgot_it = members.iter().chain([&by.node]).any(|node| self.is_forgotten(*node));
         if self.join == Joining::Idle && !forgot_it {
             self.told_by = Some(by.addr);
             self.roll_back(RolledBackBy::Forgotten);
         }
+    }
+
+    fn is_forgotten(&self, node: NodeId) -> bool {
+        let member = self.membership.roster().get(node);
+        member.is_some_and(|member| member.state == MemberState::Forgotten)
     }
 
     /// Who told this node that it is forgotten: a member for certain, through which it may join

@@ -77,11 +77,12 @@ impl NetworkDb {
             if let Target::Forgotten(node) = target {
                 return self.tell_forgotten(stream, node);
             }
-            let hello = JoinMessage::Hello {
-                cluster: self.config.cluster,
-                identity: self.membership.identity().clone(),
-                members: self.membership.list(),
-            };
+            let mut members = self.membership.list();
+            if let Target::Node(node) = target {
+                members.extend(self.membership.unheard_record(node));
+            }
+            let identity = self.membership.identity().clone();
+            let hello = JoinMessage::Hello { cluster: self.config.cluster, identity, members };
             self.put_frame(stream, &Message::Join(hello));
         }
     }
@@ -133,7 +134,7 @@ impl NetworkDb {
                 }
             }
             (Phase::Awaiting, Message::Join(JoinMessage::Forgotten { by, node, members })) => {
-                self.hear_of_own_end(stream, by, node, &members);
+                self.hear_of_own_end(stream, by, node, &members, now);
                 self.drop_stream(stream, "the other side says who is forgotten", now);
             }
             (Phase::Greeting(Target::Forgotten(node)), Message::Join(JoinMessage::Refused(_))) => {
@@ -199,9 +200,9 @@ impl NetworkDb {
         Ok(())
     }
 
-    /// A member that let nobody in yet, and was let in by nobody.
+    /// A member that let nobody in yet, and did not ask to be let in.
     fn never_met_anybody(&self) -> bool {
-        self.join == Joining::Idle && self.membership.roster().len() == 1
+        !self.asked_to_join && self.membership.roster().len() == 1
     }
 
     /// Somebody knows this node, which knows nobody: its disk is of before it let the first one in.
@@ -213,7 +214,7 @@ impl NetworkDb {
 
     /// Why no new node is let in. Whoever lets one in must be a member, and stay one until the
     /// others know of it: else the new node is alone for ever.
-    fn is_shut(&self) -> Option<&'static str> {
+    pub(super) fn is_shut(&self) -> Option<&'static str> {
         if self.join != Joining::Idle {
             return Some("the seed is itself about to join");
         }

@@ -102,10 +102,9 @@ impl Join for RingJoin {
     fn join(&self, current: Option<&[u8]>, incoming: &[u8]) -> Result<Joined, JoinError> {
         let incoming = RingState::decode(incoming)?;
         let current = current.map(RingState::decode).transpose()?;
-        let leaps = |current: &RingState| {
-            incoming.primary().0.saturating_sub(current.primary().0) > LEAP_MAX
-        };
-        if current.as_ref().is_some_and(leaps) {
+        // A cluster that never rotated has no fact of its ring.
+        let latest = current.as_ref().map_or(0, |current| current.primary().0);
+        if incoming.primary().0.saturating_sub(latest) > LEAP_MAX {
             return Err(JoinError("a ring far ahead of any that was heard of".to_owned()));
         }
         let joined = current.as_ref().map_or_else(|| incoming.clone(), |c| c.join(&incoming));

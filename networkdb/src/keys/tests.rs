@@ -209,6 +209,8 @@ proptest! {
         let ring = |rotation| RingState::of(0, vec![(rotation, key(1).fingerprint())]).encode();
         let joined = RingJoin.join(Some(&ring(first)), &ring(first + ahead));
         prop_assert_eq!(joined.is_ok(), ahead <= 1 << 16);
+        // One that never rotated has no fact.
+        prop_assert_eq!(RingJoin.join(None, &ring(ahead)).is_ok(), ahead <= 1 << 16);
     }
 
     #[test]

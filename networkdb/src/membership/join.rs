@@ -45,7 +45,7 @@ pub(crate) enum JoinMessage {
         by: Identity,
         /// Who is forgotten.
         node: NodeId,
-        /// Whom the sender holds alive.
+        /// Whom the sender knows and has not forgotten.
         members: Vec<NodeId>,
     },
     /// Members that were forgotten, as they were last: a new member knows them by the facts alone.
