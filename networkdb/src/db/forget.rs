@@ -93,7 +93,7 @@ impl NetworkDb {
     /// All who know where it was tell it, each so seldom that together they are as one; none that
     /// could not let it in again.
     pub(super) fn tells(&mut self, target: Target) -> bool {
-        if !matches!(target, Target::Forgotten(_)) {
+        if !target.is_forgotten() {
             return true;
         }
         let members = self.membership.alive().count() + 1;

@@ -29,7 +29,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    fn is_forgotten(self) -> bool {
+    pub(crate) fn is_forgotten(self) -> bool {
         matches!(self, Self::Forgotten(_))
     }
 }

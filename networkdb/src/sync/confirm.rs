@@ -52,7 +52,7 @@ impl Sync {
 
     fn announce_own(&mut self, network: NetworkId, now: Instant) {
         let Some(mut wave) = self.waves.remove(&network) else { return };
-        let head = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(self.node).head);
+        let head = self.own_head(network);
         let group = self.group(network, self.node);
         if group.len() > self.limits.push_to_all {
             return;
@@ -92,7 +92,7 @@ impl Sync {
 
     pub(crate) fn announce_to_late(&mut self) {
         for (network, peer) in std::mem::take(&mut self.late) {
-            let head = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(self.node).head);
+            let head = self.own_head(network);
             if self.is_attached(network) && self.confirmed_head(network, peer) < head {
                 let heads = vec![(self.node, head)];
                 let message = Message::Announce { network, heads, wish: Wish::Difference };
@@ -101,13 +101,17 @@ impl Sync {
         }
     }
 
+    fn own_head(&self, network: NetworkId) -> u64 {
+        self.shelves.get(&network).map_or(0, |shelf| shelf.extent(self.node).head)
+    }
+
     /// How far a peer has said that it holds this node's log.
     pub(crate) fn confirmed_head(&self, network: NetworkId, peer: NodeId) -> u64 {
         self.confirmed.get(&(network, peer)).copied().unwrap_or(0)
     }
 
     pub(crate) fn take_held(&mut self, from: NodeId, network: NetworkId, heads: &[(NodeId, u64)]) {
-        let own = self.shelves.get(&network).map_or(0, |shelf| shelf.extent(self.node).head);
+        let own = self.own_head(network);
         for (_, head) in heads.iter().filter(|(owner, _)| *owner == self.node) {
             let confirmed = self.confirmed.entry((network, from)).or_default();
             *confirmed = (*confirmed).max(*head).min(own);

@@ -47,9 +47,9 @@ impl Nodes {
             self.ledger.tally.joins_in_splits += 1;
         }
         // What a forgotten node that runs on lets in and gives to, the others know nothing of.
-        let forgotten =
-            |host: usize| self.hosts[host].id().map(|id| self.ledger.forgotten.contains(&id));
-        self.ledger.allowance.forced |= seeds.iter().any(|seed| forgotten(*seed) == Some(true));
+        let mut ids = seeds.iter().filter_map(|seed| self.hosts[*seed].id());
+        let any_forgotten = ids.any(|id| self.ledger.forgotten.contains(&id));
+        self.ledger.allowance.forced |= any_forgotten;
         let seeds: Vec<_> = seeds.iter().map(|seed| self.hosts[*seed].addr).collect();
         let identity = self.new_identity();
         self.start(host, identity);

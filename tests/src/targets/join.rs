@@ -59,7 +59,7 @@ pub(super) fn judge(tally: &Tally) -> Vec<Finding> {
     vec![
         finding("write by a node that has just joined, last node", "own"),
         finding("write by another at that moment, last node", "other"),
-        finding("the first in a cluster of 48", "own of many"),
-        finding("the second in a cluster of 48", "other of many"),
+        finding("write by a node that has just joined a cluster of 48, last node", "own of many"),
+        finding("write by another at that moment, cluster of 48, last node", "other of many"),
     ]
 }
